@@ -1,0 +1,1 @@
+"""Freezes a trained translator into a bundle and proves that the bundle equals it."""

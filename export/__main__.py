@@ -1,0 +1,116 @@
+"""Makes and verifies bundles.
+
+python -m export CHECKPOINT -o NAME.umtn [--torchscript] [--name TEXT] [--domains a,b]
+python -m export verify NAME.umtn [--checkpoint CHECKPOINT]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from export.bundle import Bundle, BundleError, write_bundle
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code: 0 done, 1 the bundle differs from its checkpoint, 2 the input was wrong, 130 interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    from umtn.errors import UserError  # torch-free
+
+    try:
+        if words[:1] == ["verify"]:
+            return _verify(_verify_options().parse_args(words[1:]))
+        return _export(_export_options().parse_args(words))
+    except (UserError, BundleError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=sys.stderr)
+        return 130
+
+
+def _export_options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m export",
+        description="Turn a checkpoint into a bundle that realtime plays.",
+        epilog="python -m export verify NAME.umtn [--checkpoint CHECKPOINT] compares the two.",
+    )
+    parser.add_argument("checkpoint", type=Path, help="folder that `python -m umtn train` wrote")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="NAME.umtn")
+    parser.add_argument(
+        "--torchscript",
+        action="store_true",
+        help="add TorchScript files for other hosts",
+    )
+    parser.add_argument("--name", help="the bundle's name; default: the output's")
+    parser.add_argument(
+        "--domains",
+        help="only these, separated by commas; default: all of the checkpoint",
+    )
+    parser.add_argument("--licence", default="", help="of the weights")
+    parser.add_argument("--notes", default="", help="what it was trained on")
+    return parser
+
+
+def _verify_options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m export verify", description="Compare a bundle with its checkpoint."
+    )
+    parser.add_argument("bundle", type=Path, metavar="NAME.umtn")
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        help="without it only the bundle's own parts are compared",
+    )
+    return parser
+
+
+def _export(options: argparse.Namespace) -> int:
+    output: Path = options.output
+    if output.suffix != ".umtn":
+        raise BundleError(f"a bundle's name ends in .umtn, but {output.name!r} was given")
+    if not output.parent.is_dir():
+        raise BundleError(f"there is no folder {output.parent} to write {output.name} to")
+    if output.is_dir():
+        raise BundleError(f"{output} is a folder, but a bundle is one file")
+    from export.freeze import freeze
+    from umtn.checkpoint import load
+
+    domains = (
+        [word.strip() for word in options.domains.split(",") if word.strip()] if options.domains else None
+    )
+    manifest, files = freeze(
+        load(options.checkpoint),
+        options.name or output.stem,
+        domains,
+        options.torchscript,
+        options.licence,
+        options.notes,
+        lambda line: print(f"  {line}", flush=True),
+    )
+    write_bundle(output, manifest, files)
+    known = ", ".join(domain.id for domain in manifest.domains)
+    print(f"{output}: {output.stat().st_size / 1e6:.1f} MB, {known}; prove it with `python -m export verify`")
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    bundle = Bundle.open(options.bundle)
+    from export.verify import format_table, verify
+    from umtn.checkpoint import load
+
+    rows = verify(bundle, None if options.checkpoint is None else load(options.checkpoint))
+    print(format_table(rows))
+    failed = sum(not row.passed for row in rows)
+    print(f"{bundle.path.name}: {len(rows) - failed} of {len(rows)} comparisons passed")
+    if options.checkpoint is None:
+        print("compared with its own parts only; give --checkpoint to prove where it came from")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

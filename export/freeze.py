@@ -1,0 +1,179 @@
+"""A checkpoint's translator becomes the files and the manifest of a bundle, and proves itself on the way."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import safetensors.torch
+import torch
+
+from export import onnx as onnx_graphs
+from export.bundle import PROBE, BundleError, Domain, Graph, Manifest, Probe
+from export.latency import measure_latency, measure_onset_ms
+from export.probe import make_probe, pack
+from export.sample_loop import export_wavenet
+from export.steppers import OnnxStepper, stream
+from export.torchscript import script_decoder, script_encoder
+from umtn.config import Config
+from umtn.decoders.base import Decoder
+from umtn.decoders.wavenet import WaveNetDecoder
+from umtn.streaming import StreamingModule
+from umtn.translator import Translator
+
+__all__ = ["domain_id", "freeze", "pick_domains", "streaming_encoder"]
+
+ENCODER = "encoder.onnx"
+
+
+def domain_id(name: str) -> str:
+    """What a domain is called in a bundle: "My Voice" -> "my-voice"."""
+    return re.sub(r"[^a-z0-9_]+", "-", name.lower()).strip("-")[:32]
+
+
+def streaming_encoder(translator: Translator) -> StreamingModule:
+    """The encoder, if it can be played live at all."""
+    encoder = translator.encoder
+    if not getattr(encoder, "streaming", True) or not isinstance(encoder, StreamingModule):
+        raise BundleError(
+            f"the encoder of the preset {translator.config.preset!r} is not causal: it needs the whole recording, "
+            "so it cannot be played live; use `python -m umtn translate`, or train `wavenet-live` or `live`"
+        )
+    return encoder
+
+
+def pick_domains(config: Config, wanted: Sequence[str] | None) -> dict[str, str]:
+    """Bundle id -> the checkpoint's domain name, in the checkpoint's order."""
+    known = {domain_id(name): name for name in config.domains}
+    if len(known) < len(config.domains) or "" in known or "encoder" in known:
+        raise BundleError(f"the domains {', '.join(config.domains)} do not give distinct names for files")
+    chosen = {domain_id(name) for name in wanted} if wanted else set(known)
+    for id in chosen - known.keys():
+        raise BundleError(f"the checkpoint has no domain {id!r}; it has {', '.join(known)}")
+    return {id: name for id, name in known.items() if id in chosen}
+
+
+def freeze(
+    translator: Translator,
+    name: str,
+    domains: Sequence[str] | None = None,
+    torchscript: bool = False,
+    licence: str = "",
+    notes: str = "",
+    report: Callable[[str], None] = lambda line: None,
+) -> tuple[Manifest, dict[str, bytes]]:
+    """The manifest without hashes and every file; BundleError when the model cannot be played or differs."""
+    config = translator.config
+    encoder = streaming_encoder(translator)
+    chosen = pick_domains(config, domains)
+    translator.eval().requires_grad_(False)
+    _check_weights(translator)
+    decoders = {id: translator.decoder(chosen[id]) for id in chosen}
+    files: dict[str, bytes] = {}
+    graphs: dict[str, Graph] = {}
+
+    def add(path: str, exported: tuple[bytes, Graph]) -> None:
+        files[path], graphs[path] = (
+            exported[0],
+            dataclasses.replace(exported[1], path=path),
+        )
+        report(f"{path}: {len(files[path]) / 1e6:.1f} MB, {len(graphs[path].states)} states")
+
+    add(ENCODER, onnx_graphs.export_encoder(encoder))
+    for id, decoder in decoders.items():
+        add(_path(id), _export(decoder, encoder.block))
+        if isinstance(decoder, WaveNetDecoder):
+            files[f"weights/{id}.safetensors"] = _weights(decoder, config)
+    if torchscript:
+        files["torchscript/encoder.ts"] = script_encoder(encoder)
+        files |= {f"torchscript/{id}.ts": script_decoder(decoder) for id, decoder in decoders.items()}
+    blocks, probe = make_probe(encoder, decoders, config.sample_rate)
+    files[PROBE] = pack(probe)
+    manifest = Manifest(
+        name=name,
+        preset=config.preset,
+        licence=licence,
+        notes=notes,
+        sample_rate=config.sample_rate,
+        block=encoder.block,
+        hop=config.hop,
+        latent_channels=config.latent_channels,
+        latency_samples=_latency(encoder, decoders, config.sample_rate, report),
+        domains=tuple(Domain(id, chosen[id].replace("_", " ").title(), _path(id)) for id in chosen),
+        encoder=ENCODER,
+        graphs=graphs,
+        probe=Probe(blocks),
+    )
+    report(f"probe: {blocks} blocks, ONNX differs from PyTorch by {_self_test(manifest, files, probe):.1e}")
+    return manifest, files
+
+
+def _path(id: str) -> str:
+    return f"decoders/{id}.onnx"
+
+
+def _export(decoder: Decoder, block: int) -> tuple[bytes, Graph]:
+    if not isinstance(decoder, WaveNetDecoder):
+        return onnx_graphs.export_decoder(decoder, block // decoder.hop)
+    if block != decoder.hop:
+        raise BundleError(
+            f"an autoregressive decoder plays hop by hop, but block {block} is not hop {decoder.hop}"
+        )
+    return export_wavenet(decoder)
+
+
+def _weights(decoder: WaveNetDecoder, config: Config) -> bytes:
+    """For native engines: PyTorch's names and shapes, the decoder's config as metadata."""
+    tensors = {name: value.detach().contiguous() for name, value in decoder.state_dict().items()}
+    about = {
+        "hop": decoder.hop,
+        "latent_channels": decoder.latent_channels,
+        **dataclasses.asdict(config.decoder),
+    }
+    return safetensors.torch.save(tensors, {"decoder": json.dumps(about)})
+
+
+def _check_weights(translator: Translator) -> None:
+    for name, value in translator.state_dict().items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise BundleError(
+                f"the weight {name!r} is not finite: the training went wrong before this checkpoint"
+            )
+
+
+def _latency(
+    encoder: StreamingModule,
+    decoders: dict[str, Decoder],
+    rate: int,
+    report: Callable[[str], None],
+) -> int:
+    """The slowest domain's."""
+    figures = {}
+    for id, decoder in decoders.items():
+        figures[id] = measure_latency(encoder, decoder, rate)
+        onset = None if isinstance(decoder, WaveNetDecoder) else measure_onset_ms(encoder, decoder, rate)
+        half = "" if onset is None else f"; a note reaches half its level after {onset:.0f} ms"
+        report(f"{id}: answers {figures[id]} samples after a block's last sample{half}")
+    return max(figures.values())
+
+
+def _self_test(manifest: Manifest, files: dict[str, bytes], probe: dict[str, np.ndarray]) -> float:
+    """The largest difference of any ONNX graph from the probe; refused beyond the tolerance."""
+    blocks, worst = manifest.probe.blocks, 0.0
+    ports = {"audio": probe["audio"][None, None], "latent": probe["latent"][None]}
+    if "noise" in probe:
+        ports["noise"] = probe["noise"][None, None]
+    wanted = {ENCODER: probe["latent"]} | {d.graph: probe[f"audio.{d.id}"][None] for d in manifest.domains}
+    for path, reference in wanted.items():
+        graph = manifest.graphs[path]
+        fed = [ports[port.name] for port in graph.inputs if port.name in ports]
+        error = float(np.abs(stream(OnnxStepper(files[path], graph), fed, blocks)[0] - reference).max())
+        if not error <= manifest.probe.tolerance:
+            raise BundleError(
+                f"{path} differs from PyTorch by {error:.1e}, more than {manifest.probe.tolerance:.0e}"
+            )
+        worst = max(worst, error)
+    return worst

@@ -1,0 +1,99 @@
+"""How late a model is, measured by running it: what the host adds (one block) is not in these figures.
+
+input    ...settled... | block k      x|   x: the last sample of the block, the first that differs
+output   ...settled... | block k  f    |   f: the first output sample that differs
+latency = f counted from the start of output block k, which a host can play as soon as x has arrived.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from export.bundle import BundleError
+from export.probe import test_signal
+from umtn.decoders.base import Decoder
+from umtn.decoders.wavenet import WaveNetDecoder
+from umtn.streaming import State, StreamingModule
+
+__all__ = ["measure_latency", "measure_onset_ms"]
+
+SETTLE_SECONDS = 0.5
+LONGEST_SECONDS = 2.0
+SAMPLED_STREAMS = 32
+
+
+class _Chain:
+    """Encoder and decoder, streamed block by block over several streams with noise of their own."""
+
+    def __init__(self, encoder: StreamingModule, decoder: Decoder, streams: int) -> None:
+        self.encoder, self.decoder = encoder, decoder
+        self.state: tuple[State, State] = (
+            encoder.init_state(streams),
+            decoder.init_state(streams),
+        )
+
+    def step(
+        self, audio_B1N: Tensor, noise_B1N: Tensor, state: tuple[State, State]
+    ) -> tuple[Tensor, tuple[State, State]]:
+        latent, heard = self.encoder.step(audio_B1N, state[0])
+        audio, said = self.decoder.decode_step(latent, noise_B1N, torch.ones(1), state[1])
+        return audio, (heard, said)
+
+
+@torch.no_grad()
+def measure_latency(encoder: StreamingModule, decoder: Decoder, rate: int) -> int:
+    """Samples at `rate` from the end of an input block to the first output sample that it changes.
+
+    This is the *earliest* reaction, however faint; `measure_onset_ms` tells when a note is well heard.
+    """
+    sampled = isinstance(decoder, WaveNetDecoder)
+    streams, block = (SAMPLED_STREAMS if sampled else 1), encoder.block
+    settle = max(2, math.ceil((0.03 if sampled else SETTLE_SECONDS) * rate / block))
+    blocks = settle + math.ceil((0.1 if sampled else LONGEST_SECONDS) * rate / block)
+    audio = torch.from_numpy(test_signal(blocks * block, rate))
+    changed = torch.from_numpy(test_signal(blocks * block, rate, seed=1)) + 0.3
+    first = settle * block if sampled else (settle + 1) * block - 1
+    changed[:first] = audio[:first]
+    chain = _Chain(encoder, decoder, streams)
+    plain = other = chain.state
+    random = torch.Generator().manual_seed(0)
+    for k in range(blocks):
+        noise = torch.rand(streams, 1, block, generator=random)
+        here = slice(k * block, (k + 1) * block)
+        wanted, plain = chain.step(audio[here].expand(streams, 1, block), noise, plain)
+        if k < settle:
+            other = plain
+            continue
+        got, other = chain.step(changed[here].expand(streams, 1, block), noise, other)
+        differs = (got != wanted).any(0)[0].nonzero()
+        if len(differs):
+            return (k - settle) * block + int(differs[0])
+    raise BundleError("a decoder's output does not change with the input at all; was the model trained?")
+
+
+@torch.no_grad()
+def measure_onset_ms(encoder: StreamingModule, decoder: Decoder, rate: int) -> float | None:
+    """Median time in ms until a note that starts from silence sounds at half its level; None if it never does.
+
+    Five harmonic tones, held for 0.6 s; the level is the RMS over 5 ms, its reference the mean of the last half.
+    """
+    times = []
+    for f0_hz in (147.0, 220.0, 330.0, 494.0, 740.0):
+        before, after = (math.ceil(s * rate / encoder.block) * encoder.block for s in (0.3, 0.6))
+        time = torch.arange(after) / rate
+        tone = sum(torch.sin(2 * math.pi * f0_hz * h * time) / h for h in (1, 2, 3, 4))
+        audio = torch.cat([torch.zeros(before), 0.15 * torch.as_tensor(tone)])
+        noise = torch.rand(1, 1, len(audio), generator=torch.Generator().manual_seed(0))
+        latent, _ = encoder.step(audio[None, None], encoder.init_state(1))
+        heard, _ = decoder.decode_step(latent, noise, torch.ones(1), decoder.init_state(1))
+        window = max(1, rate // 200)
+        power = np.convolve(heard[0, 0, before:].square().numpy(), np.ones(window) / window)[:after]
+        level = math.sqrt(power[after // 2 :].mean())
+        loud = np.flatnonzero(np.sqrt(power) >= 0.5 * level)
+        if level > 1e-4 and len(loud):
+            times.append(1000.0 * loud[0] / rate)
+    return float(np.median(times)) if len(times) >= 3 else None

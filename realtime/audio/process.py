@@ -1,0 +1,273 @@
+"""The audio process: opens everything, plays until told to stop, closes everything.
+
+Threading model: `run_audio` is the main thread of a spawned process. It sets up, then only looks now and then
+whether to stop; the audio thread does the rest. The process outlives its parent: sound does not stop because
+the control process did. Ctrl-C is the parent's to handle; only an orphan listens to it.
+"""
+
+from __future__ import annotations
+
+import os
+
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")  # read when numpy is first imported
+
+import gc  # noqa: E402
+import signal  # noqa: E402
+import sys  # noqa: E402
+import time  # noqa: E402
+from contextlib import ExitStack  # noqa: E402
+from multiprocessing import parent_process  # noqa: E402
+from multiprocessing.connection import Connection  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+from export.bundle import Bundle, BundleError  # noqa: E402
+from realtime.audio.config import MAX_BLOCK, MAX_RATE_HZ, MIN_BLOCK, MIN_RATE_HZ, AudioConfig  # noqa: E402
+from realtime.audio.devices import Device, check_format, portaudio, resolve  # noqa: E402
+from realtime.audio.files import FileSource, ReadAhead, file_rate, sound_path  # noqa: E402
+from realtime.audio.rights import flush_denormals, request_realtime  # noqa: E402
+from realtime.audio.signal_path import SignalPath  # noqa: E402
+from realtime.audio.stream import CallbackStream, MixerStream, SoftwareClock, Stream  # noqa: E402
+from realtime.audio.wav import WavRecorder  # noqa: E402
+from realtime.audio.worker import Worker  # noqa: E402
+from realtime.engines import load_engine  # noqa: E402
+from realtime.errors import UserError  # noqa: E402
+from realtime.shared import SharedState, SharedStateError  # noqa: E402
+
+__all__ = ["run_audio"]
+
+LOOK_SECONDS = 0.05
+FADE_SECONDS = 0.06
+MAX_OUT_CHANNELS = 8  # beyond this a device is a mixer or a sound server, which is given stereo
+SWITCH_INTERVAL = 0.0005
+
+
+def run_audio(config: AudioConfig, shared_name: str, conn: Connection) -> None:
+    """Target of the spawned process. Sends ("ready", info), ("error", sentence), at the end ("done", stats)."""
+    stop = _StopSignals()
+    try:
+        shared = SharedState.attach(shared_name)
+        with _Session(config, shared) as session:
+            _send(conn, ("ready", session.info()))
+            session.play(stop, shared)
+            error = session.error()
+        if error:
+            _send(conn, ("error", error))
+        _send(conn, ("done", session.worker.figures()))
+        shared.close()
+    except (UserError, BundleError, SharedStateError) as error:
+        _send(conn, ("error", str(error)))
+    except Exception as error:  # never a traceback on stage; the kind of error helps whoever reads the report
+        _send(conn, ("error", f"the audio process failed ({type(error).__name__}: {error})"))
+    finally:
+        conn.close()
+
+
+def _send(conn: Connection, message: tuple[str, Any]) -> None:
+    try:
+        conn.send(message)
+    except (OSError, ValueError):
+        pass  # the parent is gone; the music is not
+
+
+class _StopSignals:
+    """SIGTERM ends the process in order; SIGINT only when there is no parent left to say so."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._orphan = False
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, self._ask)
+
+    def _ask(self, *_: object) -> None:
+        self.asked = True
+
+    def look(self) -> bool:
+        parent = parent_process()
+        if not self._orphan and parent is not None and not parent.is_alive():
+            self._orphan = True
+            signal.signal(signal.SIGINT, self._ask)
+        return self.asked
+
+
+class _Session:
+    """Everything that must be opened before the sound and closed after it, in that order."""
+
+    def __init__(self, config: AudioConfig, shared: SharedState) -> None:
+        _check(config)
+        self._config = config
+        self._rights: tuple[list[str], list[str]] = ([], [])
+        self._input: Device | None = None
+        self._output: Device | None = None
+        self._recorder: WavRecorder | None = None
+        self._source: FileSource | ReadAhead | None = None
+        self._closing = ExitStack()
+        self._sd: Any = None
+        try:
+            self._open(shared)
+        except BaseException:
+            self._closing.close()
+            raise
+
+    def _open(self, shared: SharedState) -> None:
+        config = self._config
+        file = sound_path(config.input)
+        record = config.output if _is_file(config.output) else None
+        self._find_devices(file, record)
+        self._rate = self._choose_rate(file)
+        bundle = Bundle.open(config.bundle)
+        self._engine = load_engine(bundle, config.engine)
+        self._check_devices()
+        with_device = self._input is not None or self._output is not None
+        if file is not None:
+            source = FileSource(file, self._rate)
+            self._source = ReadAhead(source) if with_device else source
+            self._closing.callback(self._source.close)
+        if record is not None:
+            if file is not None and Path(record).exists() and os.path.samefile(file, record):
+                raise UserError(f"{record} is the input file; choose another --out, or it would be overwritten")
+            self._recorder = WavRecorder(Path(record), self._rate)
+            self._closing.callback(self._recorder.close)
+        path = SignalPath(self._engine, self._rate, config.block)
+        self.worker = Worker(
+            path,
+            shared,
+            self._source,
+            self._recorder,
+            config.seconds,
+            config.tail_seconds,
+            paced=not config.fast or with_device,
+        )
+        self.worker.warm_up(config.block)
+        if config.realtime_priority and not config.fast:
+            self._rights = request_realtime()
+            self.worker.realtime_priority = True
+        self._stream = self._make_stream()
+        self.worker.latency_extra_ms = self._stream.io_latency_ms
+
+    def _find_devices(self, file: Path | None, record: str | None) -> None:
+        wants_input = file is None
+        wants_output = record is None and self._config.output != "none"
+        if not (wants_input or wants_output):
+            return
+        self._sd = portaudio()
+        if wants_input:
+            self._input = resolve(self._config.input, "input", self._sd)
+        if wants_output:
+            self._output = resolve(self._config.output, "output", self._sd)
+
+    def _choose_rate(self, file: Path | None) -> int:
+        if self._config.rate is not None:
+            return self._config.rate
+        device = self._output or self._input
+        if device is not None:
+            return device.rate_hz
+        assert file is not None
+        return max(MIN_RATE_HZ, file_rate(file))
+
+    def _check_devices(self) -> None:
+        if self._input is not None:
+            check_format(self._input, "input", self._config.channel, self._rate, self._sd)
+        if self._output is not None:
+            check_format(self._output, "output", self._out_channels(), self._rate, self._sd)
+
+    def _out_channels(self) -> int:
+        assert self._output is not None
+        return self._output.channels if self._output.channels <= MAX_OUT_CHANNELS else 2
+
+    def _make_stream(self) -> Stream:
+        config = self._config
+        if self._input is None and self._output is None:
+            return SoftwareClock(self.worker, config.block, self._rate, config.fast)
+        out_channels = self._out_channels() if self._output else 0
+        arguments: tuple[Any, ...] = (self._sd, self.worker, self._rate, config.block, config.channel)
+        try:
+            if config.backend == "rtmixer" and self._input and self._output:
+                return MixerStream(*arguments, self._input, self._output, out_channels)
+            return CallbackStream(*arguments, self._input, self._output, out_channels)
+        except self._sd.PortAudioError as error:
+            names = " and ".join(d.name for d in (self._input, self._output) if d)
+            raise UserError(
+                f"{names} cannot be opened at {self._rate} Hz, block {config.block} ({str(error).split(':')[0]}); "
+                "is another program using it? --list shows the devices"
+            ) from None
+
+    def info(self) -> dict[str, Any]:
+        """What the start-up line tells."""
+        path, manifest = self.worker.path, self._engine.manifest
+        ms = 1000.0 / self._rate
+        split = {
+            "io": round(self._stream.io_latency_ms, 3),
+            "resampler": round(path.latency.resampler * ms, 3),
+            "model": round((path.latency.reblocking + path.latency.model) * ms, 3),
+        }
+        granted, advice = self._rights
+        return {
+            "granted": [*granted, *(["denormals off"] if flush_denormals() else [])],
+            "advice": advice,
+            "input": self._input.name if self._input else str(sound_path(self._config.input)),
+            "output": self._output.name if self._output else self._config.output,
+            "rate": self._rate,
+            "block": self._config.block,
+            "latency_ms": split,
+            "engine": self._engine.name,
+            "backend": type(self._stream).__name__,
+            "bundle": manifest.name,
+            "domains": [domain.id for domain in manifest.domains],
+            "model_rate": manifest.sample_rate,
+            "model_block": manifest.block,
+        }
+
+    def __enter__(self) -> _Session:
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        sys.setswitchinterval(SWITCH_INTERVAL)
+        self._stream.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._stream.stop()
+        finally:
+            self._closing.close()
+
+    def play(self, stop: _StopSignals, shared: SharedState) -> None:
+        """Wait until the file ends, the time is over, someone says stop, or the device goes away."""
+        self._lost = False
+        worker = self.worker
+        while not (worker.finished or shared.stop_flag or stop.look()):
+            if not self._stream.active:
+                self._lost = not worker.finished
+                return
+            time.sleep(LOOK_SECONDS)
+        if not worker.finished:
+            worker.fade_out = True
+            time.sleep(FADE_SECONDS)
+
+    def error(self) -> str | None:
+        """What went wrong while it played, if something did; the recording is complete by now."""
+        if self._lost:
+            return "the sound device stopped; is it still plugged in, is the sound server still running?"
+        if self._recorder is not None and self._recorder.error:
+            return self._recorder.error
+        return self._source.error if self._source is not None else None
+
+
+def _is_file(output: str) -> bool:
+    """Whether --out means a file: it has a sound file's ending (a device's number or name has none)."""
+    return Path(output).suffix.lower() in (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff")
+
+
+def _check(config: AudioConfig) -> None:
+    if not MIN_BLOCK <= config.block <= MAX_BLOCK:
+        raise UserError(f"--block is {config.block}, but must lie from {MIN_BLOCK} to {MAX_BLOCK} frames")
+    if config.rate is not None and not MIN_RATE_HZ <= config.rate <= MAX_RATE_HZ:
+        raise UserError(f"--rate is {config.rate}, but must lie from {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz")
+    if config.channel < 1:
+        raise UserError(f"--channel is {config.channel}, but channels are counted from 1")
+    if config.seconds is not None and not config.seconds > 0:
+        raise UserError(f"--seconds is {config.seconds:g}, but must be more than 0")
+    if config.fast and sound_path(config.input) is None:
+        raise UserError("--fast is for sound files; a microphone keeps its own pace")

@@ -1,0 +1,242 @@
+"""Who calls the worker: a PortAudio stream, or a software clock where no device takes part.
+
+Threading model: PortAudio's thread runs the callback (rtmixer: a thread of ours, fed by PortAudio's C callback
+through rings). Everything else happens in the main thread, before `start` and after `stop`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any, Protocol
+
+import numpy as np
+
+from realtime.audio.devices import Device
+from realtime.audio.worker import Worker
+
+__all__ = ["CallbackStream", "MixerStream", "SkipDetector", "SoftwareClock", "Stream"]
+
+GRACE = 16  # first callbacks, which a sound server flags while it rewires itself: nothing sounds yet
+WINDOW = 8  # callbacks; a late one is made up for by the next ones, a lost one never
+
+
+class SkipDetector:
+    """Blocks that the device's clock counted and the callback never saw.
+
+    The clock minus the samples seen stays where it was, except for jitter (each callback may be late, none can
+    be early) and slow drift. The least of a few callbacks leaves the jitter out; a step in it is lost blocks.
+    """
+
+    def __init__(self) -> None:
+        self._seen_s = 0.0
+        self._base: float | None = None
+        self._least = float("inf")
+        self._count = 0
+
+    def lost(self, now_s: float, length_s: float) -> int:
+        """Call once a callback: device time and block length in seconds; returns newly found lost blocks."""
+        self._least = min(self._least, now_s - self._seen_s)
+        self._seen_s += length_s
+        self._count += 1
+        if self._count < WINDOW:
+            return 0
+        step = 0.0 if self._base is None else self._least - self._base
+        self._base, self._least, self._count = self._least, float("inf"), 0
+        return max(0, round(step / length_s))
+
+
+class Stream(Protocol):
+    """Started once, stopped once. io_latency_ms: what the device says that it adds, both ways together."""
+
+    io_latency_ms: float
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    @property
+    def active(self) -> bool: ...
+
+
+class SoftwareClock:
+    """Calls the worker at the pace of the system's clock, or (fast) as quickly as it can."""
+
+    def __init__(self, worker: Worker, block: int, rate_hz: int, fast: bool) -> None:
+        self._worker, self._n, self._rate, self._fast = worker, block, rate_hz, fast
+        self.io_latency_ms = 0.0 if fast else 1000.0 * block / rate_hz
+        self._stop = False
+        self._thread = threading.Thread(target=self._run, name="audio", daemon=True)
+
+    @property
+    def active(self) -> bool:
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop = True
+        self._thread.join()
+
+    def _run(self) -> None:
+        worker, n = self._worker, self._n
+        due = time.perf_counter()
+        while not self._stop and not worker.finished:
+            worker.block(None, n)
+            if self._fast:
+                continue
+            due += n / self._rate
+            wait = due - time.perf_counter()
+            if wait > 0:
+                time.sleep(wait)
+            elif -wait > n / self._rate:  # a whole block behind: a device would have dropped it
+                worker.skipped += 1
+                due -= wait
+
+
+class CallbackStream:
+    """PortAudio calls Python. input or output may be None; `channel` counts from 1."""
+
+    def __init__(
+        self,
+        sd: Any,
+        worker: Worker,
+        rate_hz: int,
+        block: int,
+        channel: int,
+        input_device: Device | None,
+        output_device: Device | None,
+        out_channels: int,
+    ) -> None:
+        self._worker, self._channel = worker, channel - 1
+        self._skips = SkipDetector()
+        settings: dict[str, Any] = dict(
+            samplerate=rate_hz, blocksize=block, dtype="float32", latency="low", clip_off=True, dither_off=True
+        )
+        if input_device and output_device:
+            self.stream = sd.Stream(
+                device=(input_device.index, output_device.index),
+                channels=(channel, out_channels),
+                callback=self._duplex,
+                **settings,
+            )
+            self.io_latency_ms = 1000.0 * sum(self.stream.latency)
+        elif output_device:
+            self.stream = sd.OutputStream(
+                device=output_device.index, channels=out_channels, callback=self._play, **settings
+            )
+            self.io_latency_ms = 1000.0 * self.stream.latency
+        else:
+            assert input_device is not None
+            self.stream = sd.InputStream(
+                device=input_device.index, channels=channel, callback=self._listen, **settings
+            )
+            self.io_latency_ms = 1000.0 * self.stream.latency
+
+    @property
+    def active(self) -> bool:
+        return bool(self.stream.active)
+
+    def start(self) -> None:
+        self.stream.start()
+
+    def stop(self) -> None:
+        self.stream.stop()
+        self.stream.close()
+
+    def _duplex(self, indata: np.ndarray, outdata: np.ndarray, frames: int, clock: Any, status: Any) -> None:
+        self._watch(frames, clock.inputBufferAdcTime, status)
+        outdata[:] = self._worker.block(indata[:, self._channel], frames)[:, None]
+
+    def _play(self, outdata: np.ndarray, frames: int, clock: Any, status: Any) -> None:
+        self._watch(frames, clock.outputBufferDacTime, status)
+        outdata[:] = self._worker.block(None, frames)[:, None]
+
+    def _listen(self, indata: np.ndarray, frames: int, clock: Any, status: Any) -> None:
+        self._watch(frames, clock.inputBufferAdcTime, status)
+        self._worker.block(indata[:, self._channel], frames)
+
+    def _watch(self, frames: int, now: float, status: Any) -> None:
+        """Count a block that the device flagged, or that its clock shows to be missing."""
+        lost = self._skips.lost(now, frames / self._worker.path.rate_hz)
+        if self._worker.blocks < GRACE:
+            return
+        if status:
+            self._worker.flagged += 1
+        elif lost:
+            self._worker.skipped += lost
+
+
+class MixerStream:
+    """PortAudio's callback in C (rtmixer) moves samples to and from rings; a Python thread makes them.
+
+    The thread may be late by `spare` blocks without a gap, and the sound is later by as much.
+    """
+
+    def __init__(
+        self,
+        sd: Any,
+        worker: Worker,
+        rate_hz: int,
+        block: int,
+        channel: int,
+        input_device: Device,
+        output_device: Device,
+        out_channels: int,
+        spare: int = 1,
+    ) -> None:
+        import rtmixer
+
+        self._worker, self._channel, self._n = worker, channel - 1, block
+        self._channels = (channel, out_channels)
+        self.stream = rtmixer.MixerAndRecorder(
+            device=(input_device.index, output_device.index),
+            channels=self._channels,
+            samplerate=rate_hz,
+            blocksize=block,
+            latency="low",
+        )
+        size = 1 << (16 * block - 1).bit_length()
+        self._from = rtmixer.RingBuffer(4 * channel, size)
+        self._to = rtmixer.RingBuffer(4 * out_channels, size)
+        self._to.write(np.zeros((block * spare, out_channels), np.float32))
+        self._actions: list[Any] = []
+        self._stop = False
+        self._thread = threading.Thread(target=self._run, name="audio", daemon=True)
+        self.io_latency_ms = 1000.0 * (sum(self.stream.latency) + spare * block / rate_hz)
+
+    @property
+    def active(self) -> bool:
+        return bool(self.stream.active)
+
+    def start(self) -> None:
+        self.stream.start()
+        self._actions = [
+            self.stream.record_ringbuffer(self._from, channels=self._channels[0]),
+            self.stream.play_ringbuffer(self._to, channels=self._channels[1]),
+        ]
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop = True
+        self._thread.join()
+        self.stream.stop()
+        self.stream.close()
+
+    def _run(self) -> None:
+        n, pause = self._n, 0.1 * self._n / self._worker.path.rate_hz
+        x = np.empty((n, self._channels[0]), np.float32)
+        y = np.empty((n, self._channels[1]), np.float32)
+        silence = np.zeros_like(y)
+        while not self._stop:
+            if self._from.read_available < n:
+                time.sleep(pause)
+                continue
+            self._from.readinto(x)
+            y[:] = self._worker.block(x[:, self._channel], n)[:, None]
+            self._to.write(y)
+            if self._actions[1] not in self.stream.actions:  # it ends when it finds its ring empty
+                self._worker.flagged += 1
+                self._to.write(silence)
+                self._actions[1] = self.stream.play_ringbuffer(self._to, channels=self._channels[1])

@@ -1,0 +1,221 @@
+"""One block of the live loop, whoever calls it: PortAudio's callback, the rtmixer thread or the software clock.
+
+Threading model: `block` runs in the audio thread: parameters out of shared memory, sound through the path,
+figures back into shared memory. The main thread reads `finished` and the statistics and sets `fade_out`.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from realtime.audio.rights import flush_denormals, raise_thread
+from realtime.audio.signal_path import MAX_CALL, SignalPath
+from realtime.audio.wav import WavRecorder
+from realtime.shared import PARAMETER_INDEX, STATUS_INDEX, SharedState
+
+__all__ = ["Source", "Timing", "Worker"]
+
+HISTOGRAM_US = 10  # width of a bin
+BINS = 4096
+PEAK_SECONDS = 2.0
+
+
+class Source(Protocol):
+    """Where a file's samples come from."""
+
+    @property
+    def finished(self) -> bool: ...
+
+    def read(self, out: np.ndarray) -> int: ...
+
+
+@dataclass
+class Timing:
+    """How long blocks took, as a histogram; percentiles cost the audio thread nothing."""
+
+    counts: np.ndarray = field(default_factory=lambda: np.zeros(BINS, np.int64))
+    longest_us: float = 0.0
+    total_us: float = 0.0
+
+    def add(self, us: float) -> None:
+        self.counts[min(int(us) // HISTOGRAM_US, BINS - 1)] += 1
+        self.total_us += us
+        if us > self.longest_us:
+            self.longest_us = us
+
+    def percentile_us(self, share: float) -> float:
+        """Upper edge of the bin below which `share` (0..1) of the blocks lie."""
+        total = int(self.counts.sum())
+        if total == 0:
+            return 0.0
+        index = int(np.searchsorted(np.cumsum(self.counts), share * total))
+        return min((index + 1.0) * HISTOGRAM_US, self.longest_us)
+
+    def figures(self) -> dict[str, float]:
+        blocks = int(self.counts.sum())
+        return {
+            "blocks": blocks,
+            "mean_us": round(self.total_us / max(1, blocks), 1),
+            "p50_us": self.percentile_us(0.5),
+            "p99_us": self.percentile_us(0.99),
+            "p999_us": self.percentile_us(0.999),
+            "max_us": round(self.longest_us, 1),
+        }
+
+
+class Worker:
+    """See above. `latency_extra_ms`: what the device adds to the path's own latency."""
+
+    def __init__(
+        self,
+        path: SignalPath,
+        shared: SharedState,
+        source: Source | None = None,
+        recorder: WavRecorder | None = None,
+        seconds: float | None = None,
+        tail_seconds: float = 0.5,
+        paced: bool = True,
+    ) -> None:
+        self.path, self._shared, self._source, self._recorder = path, shared, source, recorder
+        self._paced = paced
+        self._status, self._parameters = shared.status, shared.parameters
+        rate = path.rate_hz
+        self._samples_left = None if seconds is None else round(seconds * rate)
+        self._tail_left = round(tail_seconds * rate) + path.latency.total
+        self._in = np.zeros(MAX_CALL, np.float32)
+        self._out = np.zeros(MAX_CALL, np.float32)
+        self._panics = shared.panic_count
+        self.latency_extra_ms = 0.0
+        self.realtime_priority = False
+        self.finished = self.fade_out = False
+        self.blocks = self.samples = self.failures = 0
+        self.late = self.flagged = self.skipped = 0  # blocks: our own time, the device's flag, its clock
+        self.last_failure = ""
+        self.load = 0.0
+        self._peaks = [0.0, 0.0]
+        self._peak_left = 0
+        self.timing = Timing()
+        self._thread_ready = False
+        self.controls()
+
+    @property
+    def xruns(self) -> int:
+        """Blocks that came too late, whoever noticed; one block may be noticed twice."""
+        return self.late + self.flagged + self.skipped
+
+    def warm_up(self, block: int, times: int = 20) -> None:
+        """Run everything once before the clock runs; leaves a fresh path."""
+        for _ in range(times):
+            self.path.process(self._in[:block], self._out[:block])
+        self.path.panic(self._out[:block])
+
+    def controls(self) -> None:
+        """Parameters from the shared memory into the path."""
+        p, c, at = self._parameters, self.path.controls, PARAMETER_INDEX
+        c.to = int(p[at["to"]])
+        c.mix = float(p[at["mix"]])
+        c.input_gain_db = float(p[at["input/gain_db"]])
+        c.output_gain_db = float(p[at["output/gain_db"]])
+        c.bypass = p[at["bypass"]] >= 0.5
+        c.mute = p[at["mute"]] >= 0.5 or self.fade_out
+        c.crossfade_ms = float(p[at["crossfade_ms"]])
+
+    def block(self, x: np.ndarray | None, n: int) -> np.ndarray:
+        """`n` samples from `x` (or, with None, from the file); returns the output, valid until the next call."""
+        start = time.perf_counter_ns()
+        if not self._thread_ready:
+            flush_denormals()  # both are properties of the thread, and this is the first time in it
+            if self.realtime_priority:
+                raise_thread()
+            self._thread_ready = True
+        out = self._out[:n]
+        try:
+            self._make(x, out)
+        except Exception as error:  # an exception in a callback would end the stream without a word
+            out[:] = 0.0
+            self.failures += 1
+            self.last_failure = repr(error)
+        if self._recorder is not None:
+            (self._recorder.write if self._paced else self._recorder.write_all)(out)
+        self._count(n, (time.perf_counter_ns() - start) / 1000.0)
+        return out
+
+    def _make(self, x: np.ndarray | None, out: np.ndarray) -> None:
+        n = len(out)
+        if x is None:
+            x = self._in[:n]
+            if self._source is None or self._source.read(x) < n:
+                x[0 if self._source is None else n :] = 0.0
+        self.controls()
+        self.path.process(x, out)
+        panics = self._shared.panic_count
+        if panics != self._panics:
+            self._panics = panics
+            self.path.panic(out)
+
+    def _count(self, n: int, us: float) -> None:
+        self.blocks += 1
+        self.samples += n
+        block_us = 1e6 * n / self.path.rate_hz
+        self.timing.add(us)
+        load = us / block_us
+        self.load += (load - self.load) * 0.02
+        if self._paced and load > 1.0:
+            self.late += 1
+        self._remember_peak(load, n)
+        self._end(n)
+        self._publish(n)
+
+    def _remember_peak(self, load: float, n: int) -> None:
+        """The highest load of this stretch of seconds and of the one before."""
+        if self._peak_left <= 0:
+            self._peak_left = int(PEAK_SECONDS * self.path.rate_hz)
+            self._peaks[1], self._peaks[0] = self._peaks[0], 0.0
+        self._peak_left -= n
+        self._peaks[0] = max(self._peaks[0], load)
+
+    def _end(self, n: int) -> None:
+        if self._samples_left is not None:
+            self._samples_left -= n
+            if self._samples_left <= 0:
+                self.finished = True
+        if self._source is not None and self._source.finished:
+            self._tail_left -= n
+            if self._tail_left <= 0:
+                self.finished = True
+
+    def _publish(self, n: int) -> None:
+        s, at, path = self._status, STATUS_INDEX, self.path
+        s[at["latency_ms"]] = 1000.0 * path.latency.total / path.rate_hz + self.latency_extra_ms
+        s[at["load"]] = self.load
+        s[at["load_max"]] = max(self._peaks)
+        s[at["xruns"]] = self.xruns
+        s[at["level_in_db"]] = path.meter_in.level_db
+        s[at["level_out_db"]] = path.meter_out.level_db
+        s[at["domain"]] = path.domain
+        s[at["uptime"]] = self.samples / path.rate_hz
+        s[at["resets"]] = path.resets
+        s[at["block"]] = n
+        s[at["rate"]] = path.rate_hz
+        self._shared.heartbeat = self.blocks
+
+    def figures(self) -> dict[str, object]:
+        """What the process says at its end."""
+        lost = self._recorder.lost if self._recorder else 0
+        return {
+            "seconds": round(self.samples / self.path.rate_hz, 3),
+            "xruns": self.xruns,
+            "late": self.late,
+            "flagged": self.flagged,
+            "skipped": self.skipped,
+            "resets": self.path.resets,
+            "input_repairs": self.path.input_repairs,
+            "failures": self.failures,
+            "last_failure": self.last_failure,
+            "recording_lost": lost,
+            **self.timing.figures(),
+        }

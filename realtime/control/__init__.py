@@ -1,0 +1,1 @@
+"""Everything that steers the audio process from outside: OSC and the terminal view."""

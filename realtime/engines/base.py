@@ -1,0 +1,133 @@
+"""What an engine is, and how one is picked.
+
+Threading model: an engine belongs to one thread, the one that makes the audio. Nothing allocates after loading.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import time
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from realtime.errors import UserError
+
+if TYPE_CHECKING:
+    from export.bundle import Bundle, Manifest
+
+__all__ = ["ENGINES", "Engine", "check_probe", "load_engine"]
+
+ENGINES = ("auto", "onnx", "onnx-cuda", "torchscript")
+
+
+class Engine(Protocol):
+    """One bundle, loaded, with its states. `block` audio samples at the manifest's rate per step.
+
+    encode: audio [block] -> `latent`, which every decoder then reads in place.
+    decode: -> out [block]; noise [block] uniform in [0, 1), or None: the engine draws it. Several decoders may
+    run in the same step. reset: one domain's decoder, or with None the encoder and all decoders.
+    """
+
+    name: str
+    manifest: Manifest
+    latent: np.ndarray
+
+    def encode(self, audio: np.ndarray) -> np.ndarray: ...
+
+    def decode(self, domain: int, out: np.ndarray, noise: np.ndarray | None = None) -> None: ...
+
+    def reset(self, domain: int | None = None) -> None: ...
+
+
+def load_engine(bundle: Bundle, name: str = "auto", seed: int | None = None) -> Engine:
+    """Load, run the bundle's own probe, and return the engine from a fresh state.
+
+    UserError: unknown engine, missing package, or outputs that differ from the probe.
+    """
+    if name not in ENGINES:
+        raise UserError(f"unknown engine {name!r}; known are {', '.join(ENGINES)}")
+    if name == "torchscript":
+        from realtime.engines.torchscript import TorchScriptEngine
+
+        return checked(TorchScriptEngine(bundle, seed), bundle)
+    from realtime.engines.onnx import OnnxEngine, cuda_offered
+
+    if name == "onnx":
+        return checked(OnnxEngine(bundle, seed=seed), bundle)
+    if name == "onnx-cuda":
+        if not cuda_offered() or not gpu_present():
+            raise UserError(
+                "the engine onnx-cuda needs an NVIDIA GPU with its driver and the package onnxruntime-gpu; "
+                "use --engine onnx"
+            )
+        return checked(OnnxEngine(bundle, cuda=True, seed=seed), bundle)
+    cpu: Engine = checked(OnnxEngine(bundle, seed=seed), bundle)
+    if not (cuda_offered() and gpu_present()):
+        return cpu
+    try:
+        gpu = checked(OnnxEngine(bundle, cuda=True, seed=seed), bundle)
+    except (UserError, RuntimeError):  # a GPU whose libraries do not fit: the CPU plays as well
+        return cpu
+    # tiny blocks often run faster on the CPU than the launch alone costs on a GPU: ask the machine, not a rule
+    return min((cpu, gpu), key=step_seconds)
+
+
+def gpu_present() -> bool:
+    """Whether an NVIDIA driver answers, without any CUDA library but the driver's own."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        count = ctypes.c_int(0)
+        return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+    except (OSError, AttributeError):
+        return False
+
+
+def step_seconds(engine: Engine, steps: int = 30) -> float:
+    """Median time of one encoder and one decoder step; leaves the engine reset."""
+    audio = np.zeros(engine.manifest.block, np.float32)
+    out = np.zeros_like(audio)
+    times = []
+    for _ in range(steps):
+        start = time.perf_counter()
+        engine.encode(audio)
+        engine.decode(0, out)
+        times.append(time.perf_counter() - start)
+    engine.reset()
+    return float(np.median(times))
+
+
+def checked(engine: Engine, bundle: Bundle) -> Engine:
+    """The engine if it passes its bundle's probe; this is also its warm-up."""
+    worst, where = check_probe(engine, bundle)
+    tolerance = bundle.manifest.probe.tolerance
+    if not worst <= tolerance:
+        raise UserError(
+            f"the engine {engine.name} computes {where} of {bundle.path.name} wrongly on this machine "
+            f"(off by {worst:.2g}, allowed {tolerance:.2g}); try another --engine, or export the bundle again"
+        )
+    return engine
+
+
+def check_probe(engine: Engine, bundle: Bundle) -> tuple[float, str]:
+    """Largest difference from the probe's outputs, and in which output; streamed from the initial state."""
+    manifest, probe = bundle.manifest, bundle.probe()
+    block = manifest.block
+    engine.reset()
+    audio = probe["audio"].reshape(-1, block)
+    noise = probe["noise"].reshape(-1, block) if "noise" in probe else None
+    latents = probe["latent"].reshape(manifest.latent_channels, len(audio), block // manifest.hop)
+    out = np.zeros(block, np.float32)
+    worst, where = 0.0, "the encoder"
+    for i, piece in enumerate(audio):
+        error = float(np.abs(engine.encode(piece) - latents[:, i]).max())
+        if not error <= worst:  # also when it is not a number
+            worst, where = error, "the encoder"
+        for index, domain in enumerate(manifest.domains):
+            engine.decode(index, out, None if noise is None else noise[i])
+            error = float(np.abs(out - probe[f"audio.{domain.id}"][i * block : (i + 1) * block]).max())
+            if not error <= worst:
+                worst, where = error, f"the domain {domain.id}"
+    engine.reset()
+    return worst, where

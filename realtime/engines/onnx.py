@@ -1,0 +1,153 @@
+"""ONNX Runtime, one thread, states bound to two sets of buffers that take turns.
+
+    step 0:  A -> graph -> B        step 1:  B -> graph -> A
+
+On the CPU the bound values *are* the numpy arrays: a step copies nothing and allocates nothing here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnxruntime as ort
+
+from realtime.errors import UserError
+
+if TYPE_CHECKING:
+    from export.bundle import Bundle, Graph, State
+
+__all__ = ["OnnxEngine", "cuda_offered"]
+
+
+def cuda_offered() -> bool:
+    """Whether this onnxruntime was built with CUDA (that says nothing of the machine)."""
+    return "CUDAExecutionProvider" in ort.get_available_providers()
+
+
+def _session(data: bytes, path: str, cuda: bool) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1  # blocks this small lose by sharing
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.enable_mem_pattern = True
+    options.enable_cpu_mem_arena = True
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"] if cuda else ["CPUExecutionProvider"]
+    try:
+        session = ort.InferenceSession(data, options, providers=providers)
+    except Exception as error:  # onnxruntime has one class per failure and no common base
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{path} of the bundle cannot be loaded by ONNX Runtime ({reason})") from None
+    if cuda and session.get_providers()[0] != "CUDAExecutionProvider":
+        raise UserError("ONNX Runtime could not use the GPU (its CUDA libraries are missing); use --engine onnx")
+    return session
+
+
+@dataclass
+class _Buffer:
+    """A state tensor, on the host or on the GPU, that can be filled with its initial value."""
+
+    state: State
+    cuda: bool
+    value: Any = None
+    initial: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.initial = np.full(self.state.shape, self.state.initial, self.state.dtype)
+        self.array = self.initial.copy()
+        self.value = ort.OrtValue.ortvalue_from_numpy(self.array, *(("cuda", 0) if self.cuda else ()))
+
+    def reset(self) -> None:
+        if self.cuda:
+            self.value.update_inplace(self.initial)
+        else:
+            self.array[...] = self.initial
+
+
+class _Stepper:
+    """One graph with its states. `inputs` and `outputs` are host arrays, shared with whoever gave them."""
+
+    def __init__(
+        self, data: bytes, graph: Graph, inputs: dict[str, np.ndarray], outputs: dict[str, np.ndarray], cuda: bool
+    ) -> None:
+        self._session = _session(data, graph.path, cuda)
+        self._buffers = [[_Buffer(s, cuda) for s in graph.states] for _ in range(2)]
+        self._keep = [*inputs.values(), *outputs.values()]
+        self._bindings = [self._bind(graph, inputs, outputs, *pair) for pair in ((0, 1), (1, 0))]
+        self._run_options = ort.RunOptions()
+        self._turn = 0
+
+    def _bind(
+        self, graph: Graph, inputs: dict[str, np.ndarray], outputs: dict[str, np.ndarray], source: int, target: int
+    ) -> Any:
+        binding = self._session.io_binding()
+        for port in graph.inputs:
+            binding.bind_ortvalue_input(port.name, ort.OrtValue.ortvalue_from_numpy(inputs[port.name]))
+        for port in graph.outputs:
+            binding.bind_ortvalue_output(port.name, ort.OrtValue.ortvalue_from_numpy(outputs[port.name]))
+        for i, state in enumerate(graph.states):
+            binding.bind_ortvalue_input(state.name, self._buffers[source][i].value)
+            binding.bind_ortvalue_output(state.output, self._buffers[target][i].value)
+        return binding
+
+    def step(self) -> None:
+        self._session.run_with_iobinding(self._bindings[self._turn], self._run_options)
+        self._turn ^= 1
+
+    def reset(self) -> None:
+        for buffer in self._buffers[self._turn]:
+            buffer.reset()
+
+
+class OnnxEngine:
+    """See `Engine`. With `cuda` the states live on the GPU and only audio crosses."""
+
+    def __init__(self, bundle: Bundle, cuda: bool = False, seed: int | None = None) -> None:
+        manifest = self.manifest = bundle.manifest
+        self.name = "onnx-cuda" if cuda else "onnx"
+        self._audio = np.zeros((1, 1, manifest.block), np.float32)
+        self._latent = np.zeros((1, manifest.latent_channels, manifest.block // manifest.hop), np.float32)
+        self._noise = np.zeros((1, 1, manifest.block), np.float32)
+        self._temperature = np.ones(1, np.float32)
+        self._out = np.zeros((1, 1, manifest.block), np.float32)
+        self.latent = self._latent[0]
+        self._random = np.random.default_rng(seed)
+        inputs = {"latent": self._latent, "noise": self._noise, "temperature": self._temperature}
+        self._encoder = _Stepper(
+            bundle.read(manifest.encoder),
+            manifest.graphs[manifest.encoder],
+            {"audio": self._audio},
+            {"latent": self._latent},
+            cuda,
+        )
+        self._decoders, self._noisy = [], []
+        for domain in manifest.domains:
+            graph = manifest.graphs[domain.graph]
+            self._decoders.append(_Stepper(bundle.read(domain.graph), graph, inputs, {"audio": self._out}, cuda))
+            self._noisy.append(any(port.name == "noise" for port in graph.inputs))
+
+    def encode(self, audio: np.ndarray) -> np.ndarray:
+        self._audio[0, 0] = audio
+        self._encoder.step()
+        return self.latent
+
+    def decode(self, domain: int, out: np.ndarray, noise: np.ndarray | None = None) -> None:
+        if self._noisy[domain]:
+            if noise is None:
+                self._random.random(out=self._noise[0, 0], dtype=np.float32)
+            else:
+                self._noise[0, 0] = noise
+        self._decoders[domain].step()
+        out[:] = self._out[0, 0]
+
+    def reset(self, domain: int | None = None) -> None:
+        if domain is not None:
+            self._decoders[domain].reset()
+            return
+        self._encoder.reset()
+        for decoder in self._decoders:
+            decoder.reset()

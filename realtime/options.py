@@ -1,0 +1,197 @@
+"""The command line of `python -m realtime.run`: parsed and judged before anything is opened."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from realtime.errors import UserError
+from realtime.parameters import PARAMETERS, Parameter
+
+__all__ = ["build_parser", "find_bundle", "parse", "pick_domain"]
+
+BUNDLES = Path(__file__).parent / "bundles"
+DEFAULT_BUNDLE = "live"
+MIN_BLOCK, MAX_BLOCK = 32, 4096
+MIN_RATE_HZ, MAX_RATE_HZ = 8000, 192000
+FILE_ENDINGS = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".w64", ".caf", ".opus", ".rf64")
+
+EXAMPLES = """examples:
+  python -m realtime.run --in mic --to strings            play
+  python -m realtime.run --in demo --to piano             no microphone: a built-in clip
+  python -m realtime.run --in take.wav --out piano.wav --to piano --fast
+  python -m realtime.run --list                           devices
+  python -m realtime.run --in 3 --out "Scarlett" --block 64 --mix 0.8
+
+while it plays: OSC on port 9100, for example  oscsend localhost 9100 /umtn/to s winds
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Complains in one sentence, like everything else here."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(message.removeprefix("argument "))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Options of the run itself, and one for each parameter of the table that has one."""
+    parser = _Parser(
+        prog="python -m realtime.run",
+        description="Play or sing into a microphone and hear strings, piano, winds... in real time.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _add_sound(parser.add_argument_group("sound"))
+    parameters = parser.add_argument_group("parameters (all can be moved over OSC while it plays)")
+    for parameter in PARAMETERS:
+        if parameter.cli:
+            _add_parameter(parameters, parameter)
+    _add_control(parser.add_argument_group("control"))
+    return parser
+
+
+def _add_sound(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add(
+        "--in",
+        dest="input",
+        default="mic",
+        metavar="IN",
+        help="mic, a device's name or number, a sound file, demo",
+    )
+    add(
+        "--out",
+        dest="output",
+        metavar="OUT",
+        default="default",
+        help="a device's name or number, a sound file, none",
+    )
+    add("--list", action="store_true", help="list the devices and end")
+    add(
+        "--bundle",
+        default=DEFAULT_BUNDLE,
+        help=f"a .umtn file or a shipped one's name (default: {DEFAULT_BUNDLE})",
+    )
+    add("--engine", default="auto", help="what computes the model: auto, onnx... (default: auto)")
+    add("--block", type=_whole(MIN_BLOCK, MAX_BLOCK), default=256, metavar="N",
+        help=f"samples in a block, {MIN_BLOCK} to {MAX_BLOCK}, any number (default: 256)")  # fmt: skip
+    add("--rate", type=_whole(MIN_RATE_HZ, MAX_RATE_HZ), metavar="HZ",
+        help="sample rate (default: the device's or the file's own)")  # fmt: skip
+    add("--channel", type=_whole(1, 1024), default=1, metavar="N", help="input channel, from 1")
+    add("--seconds", type=_seconds, metavar="S", help="stop after so long")
+    add("--fast", action="store_true", help="file to file: as quickly as the machine can")
+
+
+def _add_control(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--osc-port", type=_whole(0, 65535), default=9100, metavar="PORT",
+        help="UDP port for OSC (default: 9100; 0: any free one)")  # fmt: skip
+    add("--osc-host", default="127.0.0.1", metavar="HOST",
+        help="address to listen on (default: 127.0.0.1; 0.0.0.0 lets the whole network steer)")  # fmt: skip
+    add("--no-osc", action="store_true", help="no OSC")
+    add("--stop", metavar="NAME", help="stop an audio process whose control process was killed")
+
+
+def _add_parameter(group: argparse._ArgumentGroup, parameter: Parameter) -> None:
+    if parameter.kind == "choice":
+        group.add_argument(str(parameter.cli), dest=parameter.name, metavar="ID", help=parameter.description)
+        return
+    limits = f"{parameter.low:g} to {parameter.high:g} {parameter.unit}".rstrip()
+    group.add_argument(
+        str(parameter.cli),
+        dest=parameter.name,
+        type=_within(parameter),
+        metavar="X",
+        help=f"{parameter.description}; {limits} (default: {parameter.default:g})",
+    )
+
+
+def _within(parameter: Parameter) -> Callable[[str], float]:
+    """A reader for argparse; it puts the option's name before the sentence."""
+
+    def read(text: str) -> float:
+        number = _finite(text)
+        if not parameter.low <= number <= parameter.high:
+            unit = f" {parameter.unit}" if parameter.unit else ""
+            limits = f"{parameter.low:g} to {parameter.high:g}{unit}"
+            raise argparse.ArgumentTypeError(f"takes {limits}, but {text} came")
+        return number
+
+    return read
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        number = _finite(text)
+        if number != int(number) or not low <= number <= high:
+            raise argparse.ArgumentTypeError(f"takes a whole number from {low} to {high}, but {text} came")
+        return int(number)
+
+    return read
+
+
+def _finite(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"takes a number, but {text!r} came")
+    return number
+
+
+def _seconds(text: str) -> float:
+    number = _finite(text)
+    if number <= 0:
+        raise argparse.ArgumentTypeError(f"takes a number above 0, but {text} came")
+    return number
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parsed options; UserError with one sentence for whatever is wrong (argparse exits by itself on --help)."""
+    parser = build_parser()
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        known = [flag for action in parser._actions for flag in action.option_strings]
+        near = difflib.get_close_matches(unknown[0].split("=")[0], known, 1, 0.5)
+        hint = f"; did you mean {near[0]}?" if near else "; see --help"
+        raise UserError(f"there is no option {unknown[0]!r}{hint}")
+    return options
+
+
+def find_bundle(name: str) -> Path:
+    """The file itself, or the shipped bundle of that name."""
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    shipped = sorted(p.stem for p in BUNDLES.glob("*.umtn"))
+    if name in shipped:
+        return BUNDLES / f"{name}.umtn"
+    if path.is_dir():
+        raise UserError(f"--bundle {name} is a folder; a .umtn file is wanted")
+    near = difflib.get_close_matches(name, shipped, 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    listed = f"shipped are {', '.join(shipped)}" if shipped else "none is shipped here"
+    raise UserError(f"no bundle {name!r}: neither a file nor a shipped name ({listed}){hint}")
+
+
+def pick_domain(wanted: str | None, domains: tuple[str, ...]) -> int:
+    """Index of the wanted domain (the first if none is given); UserError lists the known ones."""
+    if wanted is None:
+        return 0
+    if wanted in domains:
+        return domains.index(wanted)
+    near = difflib.get_close_matches(wanted.lower(), domains, 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise UserError(f"no domain {wanted!r} in this bundle, which has {', '.join(domains)}{hint}")
+
+
+def names_a_file(output: str) -> bool:
+    """True if --out (or --in) names a sound file rather than a device."""
+    return output.lower().endswith(FILE_ENDINGS)

@@ -1,0 +1,155 @@
+"""The one table of parameters: command line, OSC, terminal, patches and README are made from it.
+
+To add a parameter, add one line to `PARAMETERS`; nothing else needs to know its name except the code that
+acts on it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+__all__ = [
+    "PARAMETERS",
+    "PREFIX",
+    "STATUS",
+    "Parameter",
+    "Status",
+    "by_name",
+    "markdown_table",
+    "with_domains",
+]
+
+PREFIX = "/umtn/"
+MAX_DOMAINS = 128  # as many as a bundle may hold
+
+Kind = Literal["float", "bool", "choice", "event"]
+Curve = Literal["linear", "square"]
+_EXPONENT: dict[Curve, float] = {"linear": 1.0, "square": 2.0}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One control: its range in `unit`, how a 0..1 dial maps onto it, and how fast sound follows it."""
+
+    name: str
+    kind: Kind
+    low: float
+    high: float
+    unit: str
+    default: float
+    curve: Curve
+    smoothing_ms: float
+    description: str
+    cli: str | None
+    choices: tuple[str, ...] = ()
+
+    @property
+    def address(self) -> str:
+        """OSC address, e.g. `/umtn/input/gain_db`."""
+        return PREFIX + self.name
+
+    def clip(self, value: float) -> float:
+        """The nearest allowed value; bool and choice are rounded to a whole number."""
+        inside = min(max(value, self.low), self.high)
+        return float(math.floor(inside + 0.5)) if self.kind in ("bool", "choice") else float(inside)
+
+    def normalize(self, value: float) -> float:
+        """Value in `unit` -> 0..1 dial position."""
+        if self.high <= self.low:
+            return 0.0
+        return float(((self.clip(value) - self.low) / (self.high - self.low)) ** (1 / _EXPONENT[self.curve]))
+
+    def denormalize(self, position: float) -> float:
+        """0..1 dial position -> value in `unit`."""
+        dial = min(max(position, 0.0), 1.0)
+        return self.clip(self.low + (self.high - self.low) * dial ** _EXPONENT[self.curve])
+
+
+@dataclass(frozen=True)
+class Status:
+    """One figure that the audio process reports; `string` ones come with the session's info, not as numbers."""
+
+    name: str
+    kind: Literal["float", "int", "choice", "string"]
+    unit: str
+    description: str
+
+    @property
+    def address(self) -> str:
+        """OSC address, e.g. `/umtn/status/load`."""
+        return f"{PREFIX}status/{self.name}"
+
+
+# One line per entry, aligned: a table is read by its columns.
+# fmt: off
+PARAMETERS: tuple[Parameter, ...] = (
+    #         name               kind      low    high          unit  default curve     smoothing_ms
+    Parameter("to",             "choice",  0.0,   MAX_DOMAINS - 1, "", 0.0,   "linear", 0.0,  "domain that the input is translated to; the change is cross-faded", "--to"),
+    Parameter("mix",            "float",   0.0,   1.0,          "",   1.0,    "linear", 20.0, "0 = dry input (aligned with the output), 1 = translation only", "--mix"),
+    Parameter("input/gain_db",  "float",  -60.0,  24.0,         "dB", 0.0,    "linear", 20.0, "gain before the model", "--input-gain"),
+    Parameter("output/gain_db", "float",  -60.0,  24.0,         "dB", 0.0,    "linear", 20.0, "gain after the mix, before the limiter", "--gain"),
+    Parameter("bypass",         "bool",    0.0,   1.0,          "",   0.0,    "linear", 20.0, "1 = hear the input alone; the model keeps running", None),
+    Parameter("mute",           "bool",    0.0,   1.0,          "",   0.0,    "linear", 20.0, "1 = silence at the output", None),
+    Parameter("panic",          "event",   0.0,   1.0,          "",   0.0,    "linear", 0.0,  "silence at once and reset the model's state", None),
+    Parameter("crossfade_ms",   "float",   0.0,   2000.0,       "ms", 60.0,   "square", 0.0,  "length of the cross-fade when the domain changes", "--crossfade"),
+)
+
+STATUS: tuple[Status, ...] = (
+    Status("latency_ms",   "float",  "ms", "input to output, as far as the program can know it"),
+    Status("load",         "float",  "",   "computing time / block time, smoothed; 1 = no time left"),
+    Status("load_max",     "float",  "",   "highest load of the last seconds"),
+    Status("xruns",        "int",    "",   "blocks that came too late, since the start"),
+    Status("level_in_db",  "float",  "dB", "input level, dB of full scale"),
+    Status("level_out_db", "float",  "dB", "output level, dB of full scale"),
+    Status("domain",       "choice", "",   "domain that is sounding"),
+    Status("engine",       "string", "",   "engine that computes the model"),
+    Status("uptime",       "float",  "s",  "time since the audio started"),
+    Status("resets",       "int",    "",   "times the model was reset because its output was not finite or too loud"),
+    Status("block",        "int",    "",   "samples in one block at the device's rate"),
+    Status("rate",         "float",  "Hz", "sample rate of the device"),
+)
+# fmt: on
+
+
+def by_name(name: str) -> Parameter:
+    """The parameter called `name`; KeyError if there is none."""
+    for parameter in PARAMETERS:
+        if parameter.name == name:
+            return parameter
+    raise KeyError(name)
+
+
+def with_domains(domains: tuple[str, ...]) -> tuple[Parameter, ...]:
+    """The table for one bundle: `to` gets its choices and its true upper end."""
+    return tuple(
+        replace(p, high=float(max(len(domains) - 1, 0)), choices=domains) if p.name == "to" else p
+        for p in PARAMETERS
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:g}"
+
+
+def _range(parameter: Parameter) -> str:
+    if parameter.kind == "choice":
+        return "domain id or index"
+    if parameter.kind == "event":
+        return "any"
+    if parameter.kind == "bool":
+        return "0 or 1"
+    return f"{_number(parameter.low)} … {_number(parameter.high)} {parameter.unit}".rstrip()
+
+
+def markdown_table() -> str:
+    """The README's tables: every parameter, then every status, with OSC address and command-line option."""
+    rows = ["| OSC address | range | default | option | what it does |", "|---|---|---|---|---|"]
+    for p in PARAMETERS:
+        default = "" if p.kind == "event" else "first" if p.kind == "choice" else _number(p.default)
+        option = f"`{p.cli}`" if p.cli else ""
+        rows.append(f"| `{p.address}` | {_range(p)} | {default} | {option} | {p.description} |")
+    rows += ["", "| OSC address | unit | what it says |", "|---|---|---|"]
+    rows += [f"| `{s.address}` | {s.unit} | {s.description} |" for s in STATUS]
+    return "\n".join(rows) + "\n"

@@ -1,0 +1,170 @@
+"""One performance from start to end: shared memory, OSC, audio process, view; and all of it tidied up."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Mapping
+from types import FrameType
+from typing import Any
+
+from realtime.audio.config import AudioConfig
+from realtime.control.namespace import Namespace
+from realtime.control.osc import OscServer
+from realtime.control.terminal import TerminalView, end_line, start_lines
+from realtime.errors import UserError
+from realtime.options import names_a_file
+from realtime.session import AUDIO_TARGET, Ending, Session
+from realtime.shared import SharedState
+
+__all__ = ["Performance"]
+
+POLL_S = 0.05
+FILE_HANG_S = 30.0  # a slow disk is no hang
+OSC_RESTARTS = 5
+
+
+class Performance:
+    """Built before anything sounds; `run` plays until the end and returns the exit code.
+
+    values: parameters by name, in their units. osc: (host, port), or None. target: `module:function` of the
+    audio process (tests put a fake there).
+    """
+
+    def __init__(
+        self,
+        config: AudioConfig,
+        domains: tuple[str, ...],
+        values: Mapping[str, float],
+        osc: tuple[str, int] | None,
+        target: str = AUDIO_TARGET,
+    ) -> None:
+        self._interrupts = 0
+        self._osc_restarts = 0
+        self._messages: deque[str] = deque(maxlen=200)
+        self.shared = SharedState.create()
+        try:
+            for name, value in values.items():
+                self.shared.set(name, value)
+            self.namespace = Namespace(self.shared, domains)
+            self.osc = OscServer(self.namespace, *osc) if osc else None
+        except BaseException:
+            self._drop_memory()
+            raise
+        to_file = names_a_file(config.output)
+        self._output = config.output if to_file else ""
+        live = not (to_file or config.fast)
+        hang_s = max(0.8, 8 * config.block / (config.rate or 44100)) if live else FILE_HANG_S
+        self.session = Session(config, self.shared, target, hang_s, restartable=not to_file)
+        self.view = TerminalView(self.shared, domains)
+
+    def run(self) -> int:
+        """Play; 0 when it is over or was stopped, 1 if audio could not be kept alive. UserError: never started."""
+        handlers = self._listen_to_signals()
+        log = _Collect(self._messages)
+        logging.getLogger("realtime").addHandler(log)
+        try:
+            ending = self._play()
+        finally:
+            self.session.stop()
+            if self.osc:
+                self.osc.stop()
+            self._show_messages()
+            self.view.close()
+            logging.getLogger("realtime").removeHandler(log)
+            self._drop_memory()
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        return self._farewell(ending)
+
+    def _play(self) -> Ending:
+        """Start, then supervise until the end; the sound itself is made elsewhere."""
+        self.session.start()
+        if self.osc:
+            self.osc.start()
+        started = False
+        while True:
+            ending = self.session.poll(POLL_S)
+            if self.session.info and not started:
+                started = True
+                self._announce(self.session.info)
+            if ending is None and self._interrupts:
+                self.session.stop()
+                ending = self.session.ending or Ending(0)
+            if ending is not None:
+                return ending
+            if started:
+                self._show_messages()
+                self._keep_osc_alive()
+                self.view.update()
+
+    def _announce(self, info: dict[str, Any]) -> None:
+        self.namespace.engine = self.view.engine = str(info.get("engine", ""))
+        osc = f"OSC on {self.osc.host}:{self.osc.port}" if self.osc else "no OSC"
+        for line in start_lines(info, osc):
+            self.view.note(line)
+
+    def _show_messages(self) -> None:
+        for queue in (self.session.notices, self._messages):
+            while queue:
+                self.view.note(queue.popleft())
+
+    def _keep_osc_alive(self) -> None:
+        """If the OSC thread failed, open it again on its port; the audio has not noticed."""
+        if self.osc is None or self.osc.alive:
+            return
+        self._osc_restarts += 1
+        self.osc.stop()
+        if self._osc_restarts > OSC_RESTARTS:
+            self._messages.append(f"OSC failed {OSC_RESTARTS} times and stays off; the audio plays on")
+            self.osc = None
+            return
+        try:
+            self.osc = OscServer(self.namespace, str(self.osc.host), int(self.osc.port))
+            self.osc.start()
+        except UserError as error:
+            self._messages.append(f"OSC stays off: {error}; the audio plays on")
+            self.osc = None
+
+    def _listen_to_signals(self) -> dict[int, Any]:
+        """Ctrl-C, kill and a closed terminal window all ask for an orderly end; the second time, at once."""
+        if threading.current_thread() is not threading.main_thread():
+            return {}
+        names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+        return {
+            number: signal.signal(number, self._interrupt)
+            for number in (getattr(signal, name) for name in names if hasattr(signal, name))
+        }
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        self._interrupts += 1
+        self.shared.stop_flag = True
+        if self._interrupts > 1:
+            self.session.kill()
+
+    def _drop_memory(self) -> None:
+        self.shared.unlink()
+        self.shared.close()
+
+    def _farewell(self, ending: Ending) -> int:
+        if ending.code == 2:
+            raise UserError(ending.sentence)
+        if ending.sentence:
+            print(f"error: {ending.sentence}", file=sys.stderr)
+        if ending.stats:
+            self.view.note(end_line(ending.stats, self._output))
+        return ending.code
+
+
+class _Collect(logging.Handler):
+    """Log lines of other threads, kept until the main thread can print them between two drawings."""
+
+    def __init__(self, messages: deque[str]) -> None:
+        super().__init__(logging.INFO)
+        self._messages = messages
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._messages.append(self.format(record))

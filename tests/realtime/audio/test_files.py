@@ -1,0 +1,163 @@
+"""Sound files in every format a person may bring, and recordings that survive what may happen."""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from realtime.audio.files import DEMO, FileSource, ReadAhead, sound_path
+from realtime.audio.wav import WavRecorder
+from realtime.errors import UserError
+
+
+def read_all(source: FileSource | ReadAhead, size: int = 999) -> np.ndarray:
+    pieces, out = [], np.empty(size, np.float32)
+    for _ in range(10000):
+        n = source.read(out)
+        pieces.append(out[:n].copy())
+        if source.finished:
+            break
+        if not n:
+            time.sleep(0.01)
+    return np.concatenate(pieces)
+
+
+@pytest.mark.parametrize("rate", [8000, 44100, 48000, 96000])
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+def test_every_format_sounds_the_same(tmp_path: Path, rate: int, channels: int, subtype: str) -> None:
+    t = np.arange(rate // 2) / rate
+    x = 0.5 * np.sin(2 * np.pi * 440 * t)
+    soundfile.write(tmp_path / "x.wav", np.stack([x] * channels, 1), rate, subtype)
+    source = FileSource(tmp_path / "x.wav", 48000)
+    y = read_all(source)
+    source.close()
+    assert len(y) == source.frames == 24000
+    wanted = 0.5 * np.sin(2 * np.pi * 440 * np.arange(24000) / 48000)
+    # a filter's delay may be half an output sample off, which is 1/218 of a period at most
+    assert np.abs(y - wanted)[500:-500].max() < 0.5 * 2 * np.pi * 440 / 48000 / 2 + 1e-3
+
+
+@pytest.mark.parametrize("suffix", ["flac", "ogg", "mp3"])
+def test_packed_formats(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"x.{suffix}"
+    soundfile.write(path, 0.3 * np.sin(np.arange(22050) * 0.06), 44100)
+    source = FileSource(path, 44100)
+    assert 0.25 < np.abs(read_all(source)).max() < 0.4
+
+
+def test_two_channels_are_averaged(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "x.wav", np.tile([0.5, -0.25], (100, 1)), 48000, "FLOAT")
+    assert np.allclose(read_all(FileSource(tmp_path / "x.wav", 48000)), 0.125)
+
+
+@pytest.mark.parametrize(("frames", "says"), [(0, "is empty"), (1, "holds a single sample")])
+def test_too_short_files_get_a_sentence(tmp_path: Path, frames: int, says: str) -> None:
+    soundfile.write(tmp_path / "x.wav", np.zeros(frames), 48000)
+    with pytest.raises(UserError, match=says):
+        FileSource(tmp_path / "x.wav", 48000)
+
+
+def test_what_is_no_sound_file_gets_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "x.wav").write_bytes(b"These are words.")
+    with pytest.raises(UserError, match="cannot be read as a sound file"):
+        FileSource(tmp_path / "x.wav", 48000)
+    with pytest.raises(UserError, match="there is no file"):
+        FileSource(tmp_path / "absent.wav", 48000)
+
+
+def test_a_file_cut_off_in_the_middle_ends_and_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "x.flac"
+    soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, 48000), 48000)
+    path.write_bytes(path.read_bytes()[:40000])
+    source = FileSource(path, 48000)
+    y = read_all(source)
+    assert np.isfinite(y).all()
+    assert len(y) <= 48000 and source.finished
+
+
+def test_read_ahead_gives_what_the_file_holds(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).uniform(-0.5, 0.5, 150000).astype(np.float32)
+    soundfile.write(tmp_path / "x.wav", x, 48000, "FLOAT")
+    ahead = ReadAhead(FileSource(tmp_path / "x.wav", 48000))
+    y = read_all(ahead, 5000)
+    ahead.close()
+    assert np.array_equal(x, y)
+
+
+def test_the_demo_is_there_and_small() -> None:
+    assert DEMO.stat().st_size <= 600_000
+    with soundfile.SoundFile(DEMO) as file:
+        assert (file.samplerate, file.channels) == (48000, 1)
+        assert 10 < file.frames / 48000 < 15
+
+
+def test_what_is_meant_by_in(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_bytes(b"")
+    assert sound_path("demo") == DEMO
+    assert sound_path("song.flac") == Path("song.flac")
+    assert sound_path(str(tmp_path / "plain")) == tmp_path / "plain"
+    assert sound_path("mic") is None
+    assert sound_path("USB Audio 2.0") is None
+    assert sound_path("3") is None
+
+
+def test_a_recording_holds_what_was_written(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).uniform(-1, 1, 10000).astype(np.float32)
+    recorder = WavRecorder(tmp_path / "new" / "y.wav", 44100)
+    for piece in np.array_split(x, 37):
+        recorder.write(piece)
+    recorder.close()
+    y, rate = soundfile.read(tmp_path / "new" / "y.wav")
+    assert rate == 44100 and recorder.lost == 0
+    assert np.abs(x - y).max() < 2**-23
+
+
+def test_a_recording_is_playable_at_every_moment(tmp_path: Path) -> None:
+    path = tmp_path / "y.wav"
+    recorder = WavRecorder(path, 48000)
+    lengths = []
+    for _ in range(6):
+        recorder.write(np.full(4800, 0.1, np.float32))
+        time.sleep(0.08)
+        y, _ = soundfile.read(path)  # what a kill at this moment would leave
+        promised = struct.unpack("<I", path.read_bytes()[40:44])[0]
+        assert promised <= path.stat().st_size - 44
+        lengths.append(len(y))
+    recorder.close()
+    assert lengths == sorted(lengths) and lengths[-1] > 0
+    assert len(soundfile.read(path)[0]) == 6 * 4800
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_is_counted_and_said_and_does_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "y.wav").symlink_to("/dev/full")
+    recorder = WavRecorder(tmp_path / "y.wav", 48000)
+    for _ in range(3):
+        recorder.write(np.zeros(1000, np.float32))
+        time.sleep(0.12)
+    recorder.close()
+    assert recorder.error is not None and "recording stopped, audio goes on" in recorder.error
+    assert recorder.lost == 3000
+
+
+def test_other_formats_and_bad_places_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="must end in .wav"):
+        WavRecorder(tmp_path / "y.mp3", 48000)
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(UserError, match="cannot write"):
+        WavRecorder(tmp_path / "file" / "y.wav", 48000)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="directories cannot be opened there either, with another error")
+def test_a_folder_is_no_file_to_record_to(tmp_path: Path) -> None:
+    (tmp_path / "y.wav").mkdir()
+    with pytest.raises(UserError, match="cannot write"):
+        WavRecorder(tmp_path / "y.wav", 48000)

@@ -1,0 +1,71 @@
+"""The table is sane, and what is made from it follows it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+
+from realtime.options import build_parser
+from realtime.parameters import PARAMETERS, STATUS, Parameter, by_name, markdown_table, with_domains
+
+
+def test_names_and_addresses_are_unique() -> None:
+    addresses = [entry.address for entry in (*PARAMETERS, *STATUS)]
+    assert len(set(addresses)) == len(addresses)
+    options = [p.cli for p in PARAMETERS if p.cli]
+    assert len(set(options)) == len(options)
+
+
+@pytest.mark.parametrize("parameter", PARAMETERS, ids=lambda p: p.name)
+def test_entry(parameter: Parameter) -> None:
+    assert parameter.low <= parameter.default <= parameter.high
+    assert parameter.clip(parameter.default) == parameter.default
+    assert parameter.clip(-1e9) == parameter.low
+    assert parameter.clip(1e9) == parameter.high
+    assert parameter.description
+    assert parameter.smoothing_ms >= 0
+
+
+@pytest.mark.parametrize("parameter", PARAMETERS, ids=lambda p: p.name)
+def test_normalized_goes_there_and_back(parameter: Parameter) -> None:
+    for step in range(11):
+        value = parameter.clip(parameter.low + (parameter.high - parameter.low) * step / 10)
+        assert parameter.denormalize(parameter.normalize(value)) == pytest.approx(value, abs=1e-9)
+    assert parameter.denormalize(0) == parameter.low
+    assert parameter.denormalize(1) == parameter.high
+
+
+def test_a_frozen_entry_and_an_unknown_name() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(PARAMETERS[0], "low", 1.0)  # noqa: B010
+    with pytest.raises(KeyError):
+        by_name("nothing")
+
+
+def test_domains_narrow_the_choice() -> None:
+    to = next(p for p in with_domains(("a", "b", "c")) if p.name == "to")
+    assert (to.low, to.high, to.choices) == (0.0, 2.0, ("a", "b", "c"))
+
+
+def test_the_readme_table_has_a_row_for_each() -> None:
+    table = markdown_table()
+    for entry in (*PARAMETERS, *STATUS):
+        assert table.count(f"| `{entry.address}` |") == 1
+    widths = {line.count("|") for line in table.split("\n\n")[0].splitlines()}
+    assert widths == {6}
+
+
+def test_every_option_of_the_table_is_on_the_command_line() -> None:
+    text = build_parser().format_help()
+    for parameter in PARAMETERS:
+        assert parameter.cli is None or f"{parameter.cli} " in text
+
+
+def test_cli_value_takes_the_range_of_the_table() -> None:
+    options = vars(build_parser().parse_args(["--gain", "-6.5", "--mix", "0.5"]))
+    assert options["output/gain_db"] == -6.5
+    assert options["mix"] == 0.5
+    with pytest.raises(ValueError, match="-60 to 24 dB"):
+        build_parser().parse_args(["--gain", str(math.nextafter(24.0, 99.0) + 1)])

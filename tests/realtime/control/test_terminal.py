@@ -1,0 +1,96 @@
+"""The terminal view: in place on a terminal, lines elsewhere, and never an exception."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import pytest
+
+from realtime.control.terminal import TerminalView, bar, end_line, start_lines, status_line
+from realtime.shared import SharedState
+
+DOMAINS = ("strings", "piano")
+
+
+class Terminal(io.StringIO):
+    encoding = "utf-8"  # type: ignore[assignment]
+
+    def isatty(self) -> bool:
+        return True
+
+
+class ClosedPipe(io.StringIO):
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+
+@pytest.mark.parametrize(
+    ("level", "lit"),
+    [(0.0, 10), (6.0, 10), (-30.0, 5), (-60.0, 0), (-200.0, 0), (-math.inf, 0), (math.nan, 0)],
+)
+def test_bar(level: float, lit: int) -> None:
+    assert bar(level, 10, "#", ".") == "#" * lit + "." * (10 - lit)
+
+
+def test_a_terminal_is_redrawn_in_place(shared: SharedState) -> None:
+    stream = Terminal()
+    view = TerminalView(shared, DOMAINS, stream)
+    for _ in range(3):
+        view.update()
+    view.note("a note")
+    view.update()
+    view.close()
+    text = stream.getvalue()
+    assert text.count("\x1b[1A\r\x1b[J") == 3
+    assert text.count("a note\n") == 1
+    assert text.endswith("\n")
+
+
+def test_elsewhere_a_line_when_something_changes(shared: SharedState) -> None:
+    stream = io.StringIO()
+    view = TerminalView(shared, DOMAINS, stream)
+    view.update()
+    assert stream.getvalue() == ""  # nothing has been played yet
+    shared.status_set("uptime", 1.0)
+    for _ in range(50):
+        view.update()
+    assert stream.getvalue().count("\n") == 1
+    assert "\x1b" not in stream.getvalue()
+    view._last_line_s -= 1.0
+    view.update()
+    assert stream.getvalue().count("\n") == 1
+    shared.status_set("domain", 1.0)
+    view.update()
+    assert stream.getvalue().count("\n") == 2
+    assert "to piano" in stream.getvalue()
+
+
+def test_garbage_in_shared_memory_is_shown_not_raised(shared: SharedState) -> None:
+    for value in (math.nan, math.inf, -1.0, 1e300):
+        shared.status[:] = value
+        assert isinstance(status_line(shared, DOMAINS, "onnx"), str)
+
+
+def test_a_closed_pipe_ends_the_view_only(shared: SharedState) -> None:
+    view = TerminalView(shared, DOMAINS, ClosedPipe())
+    view.note("x")
+    shared.status_set("uptime", 1.0)
+    view.update()
+    view.close()
+
+
+def test_start_and_end_lines() -> None:
+    info = {
+        "input": "mic", "output": "out", "rate": 48000, "block": 256, "engine": "onnx",
+        "latency_ms": {"io": 5.0, "model": 7.5}, "granted": ["SCHED_FIFO 5"], "advice": ["locked memory: do this"],
+    }  # fmt: skip
+    text = "\n".join(start_lines(info, "OSC on 9100"))
+    for part in (
+        "latency 12.5 ms",
+        "granted: SCHED_FIFO 5",
+        "not granted: locked memory: do this",
+        "OSC on 9100",
+    ):
+        assert part in text
+    assert end_line({"seconds": 5.0, "xruns": 1}, "x.wav") == "5.0 s played, 1 xruns; written: x.wav"

@@ -1,0 +1,30 @@
+"""`python -m umtn render | prepare | train | translate`: make data, learn, translate offline."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from umtn import cli_data, cli_train
+from umtn.errors import UserError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; -> exit code, 2 for bad input."""
+    parser = argparse.ArgumentParser(prog="python -m umtn", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for module in (cli_data, cli_train):
+        module.register(commands)
+    args = parser.parse_args(argv)
+    try:
+        args.run(args)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""`python -m umtn train`."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+__all__ = ["register"]
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the `train` command."""
+    from umtn.config import PRESETS
+
+    parser = commands.add_parser("train", help="train a translator", description=__doc__)
+    parser.add_argument("--preset", default="live", help=f"one of {', '.join(PRESETS)} (default: live)")
+    parser.add_argument("--data", type=Path, required=True, help="a folder made by `render` or `prepare`")
+    parser.add_argument("--out", type=Path, required=True, help="the checkpoint's folder")
+    parser.add_argument("--minutes", type=float, default=60.0, help="how long to train, earlier runs included")
+    parser.add_argument("--steps", type=int, help="stop after so many steps, whatever the minutes")
+    parser.add_argument("--resume", action="store_true", help="continue the checkpoint in --out")
+    parser.add_argument("--domains", help="comma-separated; default: those of the preset")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> None:
+    from umtn.config import preset
+    from umtn.data.store import Dataset
+    from umtn.training.loop import train
+
+    config = preset(args.preset)
+    if args.domains:
+        config = replace(config, domains=tuple(args.domains.split(",")))
+    train(config, Dataset.open(args.data), args.out, args.minutes, args.resume, args.steps, args.seed)

@@ -1,0 +1,230 @@
+"""What a model is: frozen dataclasses, presets, and a reader that names the nearest known key."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import typing
+from dataclasses import dataclass, field
+from typing import Any
+
+from umtn.errors import UserError
+from umtn.latent import PitchLatent
+
+__all__ = [
+    "Character",
+    "Config",
+    "ConfusionConfig",
+    "LiveDecoderConfig",
+    "PRESETS",
+    "PitchEncoderConfig",
+    "TrainingConfig",
+    "WaveEncoderConfig",
+    "WaveNetConfig",
+    "preset",
+]
+
+DOMAINS = ("strings", "piano", "winds", "organ", "voice")
+
+
+@dataclass(frozen=True)
+class PitchEncoderConfig:
+    """umtn.pitch_encoder: `longest` is the longest analysis window in samples."""
+
+    kind: str = "pitch"
+    layout: PitchLatent = field(default_factory=PitchLatent)
+    channels: int = 32
+    dilations: tuple[int, ...] = (1, 2, 4, 8, 16)
+    longest: int = 4096
+
+
+@dataclass(frozen=True)
+class WaveEncoderConfig:
+    """umtn.encoder: dilated convolutions on samples; `causal` decides whether it can stream."""
+
+    kind: str = "wave"
+    causal: bool = False
+    blocks: int = 3
+    layers: int = 10
+    kernel: int = 3
+    channels: int = 128
+    latent: int = 64
+
+
+@dataclass(frozen=True)
+class Character:
+    """What a spectrum alone does not tell of a domain: the detuning of its unison and its strings' stiffness."""
+
+    domain: str
+    detune_cents: tuple[float, ...] = (0.0,)
+    inharmonicity: float = 0.0
+
+
+@dataclass(frozen=True)
+class LiveDecoderConfig:
+    """umtn.decoders.live: oscillators and noise, one network step per hop."""
+
+    kind: str = "live"
+    hidden: int = 32
+    partials: int = 40
+    bands: int = 24
+    voices: int = 10
+    characters: tuple[Character, ...] = (
+        Character("strings", (0.0, 5.0, -6.0)),
+        Character("piano", (0.0, 0.9), 3.5e-4),
+        Character("voice", (0.0, 6.0, -5.0)),
+    )
+
+
+@dataclass(frozen=True)
+class WaveNetConfig:
+    """umtn.decoders.wavenet: autoregressive, one sample after the other."""
+
+    kind: str = "wavenet"
+    blocks: int = 4
+    layers: int = 10
+    residual: int = 128
+    skip: int = 128
+    classes: int = 256
+
+
+@dataclass(frozen=True)
+class ConfusionConfig:
+    channels: int = 100
+    weight: float = 1e-2
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """`seconds` of audio per clip; `share_*`: of the clips in a batch; weights of the objectives."""
+
+    batch: int = 6
+    seconds: float = 2.4
+    learning_rate: float = 2e-3
+    warm_up_steps: int = 20
+    ema: float = 0.9999
+    clip_norm: float = 1.0
+    share_paired: float = 0.8
+    domains_per_step: int = 2
+    pitch_weight: float = 1.0
+    target_lag_frames: int = 2
+
+
+@dataclass(frozen=True)
+class Config:
+    preset: str
+    sample_rate: int
+    hop: int
+    encoder: PitchEncoderConfig | WaveEncoderConfig
+    decoder: LiveDecoderConfig | WaveNetConfig
+    domains: tuple[str, ...] = DOMAINS
+    confusion: ConfusionConfig = ConfusionConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    @property
+    def latent_channels(self) -> int:
+        e = self.encoder
+        return e.layout.channels if isinstance(e, PitchEncoderConfig) else e.latent
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=1)
+
+    @staticmethod
+    def from_json(text: str) -> Config:
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise UserError(f"The model's configuration is not JSON: {error}.") from None
+        return typing.cast(Config, _build(Config, data, "config"))
+
+
+def _build(cls: Any, data: Any, where: str) -> Any:
+    """A dataclass from plain JSON; an unknown key is an error that names the nearest known one."""
+    if not isinstance(data, dict):
+        raise UserError(f"{where} should be a table of settings, not {type(data).__name__}.")
+    hints = typing.get_type_hints(cls)
+    unknown = sorted(set(data) - set(hints))
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], hints, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else f"; known are {', '.join(hints)}."
+        raise UserError(f"{where} has no setting '{unknown[0]}'{hint}")
+    try:
+        return cls(**{key: _value(hints[key], value, f"{where}.{key}") for key, value in data.items()})
+    except TypeError as error:
+        raise UserError(f"{where} is incomplete: {error}.") from None
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    choices = [c for c in typing.get_args(hint) if dataclasses.is_dataclass(c)]
+    if dataclasses.is_dataclass(hint):
+        return _build(hint, value, where)
+    if len(choices) > 1:  # told apart by their `kind`
+        kinds = {c().kind: c for c in choices}  # type: ignore[operator]
+        kind = value.get("kind") if isinstance(value, dict) else None
+        if kind not in kinds:
+            raise UserError(f"{where}.kind is {kind!r}; known are {', '.join(sorted(kinds))}.")
+        return _build(kinds[kind], value, where)
+    if isinstance(value, list):
+        return tuple(_build(choices[0], item, where) if choices else item for item in value)
+    return value
+
+
+def _tiny_live() -> Config:
+    return Config(
+        preset="tiny-live",
+        sample_rate=8000,
+        hop=64,
+        encoder=PitchEncoderConfig(
+            layout=PitchLatent(48, 24, 1, 4), channels=8, dilations=(1, 2), longest=512
+        ),
+        decoder=LiveDecoderConfig(hidden=8, partials=6, bands=6, voices=4),
+        training=TrainingConfig(batch=4, seconds=1.0, warm_up_steps=2),
+    )
+
+
+PRESETS: dict[str, Config] = {
+    "live": Config("live", 24000, 128, PitchEncoderConfig(), LiveDecoderConfig()),
+    "paper": Config(
+        "paper",
+        16000,
+        800,
+        WaveEncoderConfig(),
+        WaveNetConfig(),
+        training=TrainingConfig(batch=4, seconds=1.0, share_paired=0.0),
+    ),
+    "wavenet-live": Config(
+        "wavenet-live",
+        16000,
+        160,
+        WaveEncoderConfig(causal=True, blocks=3, layers=8, channels=64, latent=64),
+        WaveNetConfig(blocks=2, layers=10, residual=64, skip=128),
+        training=TrainingConfig(batch=4, seconds=1.0),
+    ),
+    "tiny-live": _tiny_live(),
+    "tiny-paper": Config(
+        "tiny-paper",
+        8000,
+        80,
+        WaveEncoderConfig(blocks=2, layers=3, channels=8, latent=6),
+        WaveNetConfig(blocks=2, layers=3, residual=8, skip=8, classes=32),
+        training=TrainingConfig(batch=4, seconds=0.25, warm_up_steps=2, share_paired=0.0),
+    ),
+    "tiny-wavenet-live": Config(
+        "tiny-wavenet-live",
+        8000,
+        80,
+        WaveEncoderConfig(causal=True, blocks=2, layers=3, channels=8, latent=6),
+        WaveNetConfig(blocks=2, layers=3, residual=8, skip=8, classes=32),
+        training=TrainingConfig(batch=4, seconds=0.25, warm_up_steps=2),
+    ),
+}
+
+
+def preset(name: str) -> Config:
+    """The preset of that name; UserError lists the known ones."""
+    if name not in PRESETS:
+        near = difflib.get_close_matches(name, PRESETS, n=1)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        raise UserError(f"There is no preset '{name}'; known are {', '.join(PRESETS)}.{hint}")
+    return PRESETS[name]

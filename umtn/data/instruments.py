@@ -1,0 +1,119 @@
+"""The instruments that scores are rendered with: a frozen table."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Literal
+
+from umtn.errors import UserError
+
+__all__ = ["DOMAINS", "INSTRUMENTS", "Instrument", "Role", "instruments_named", "training_instruments"]
+
+Role = Literal["domain", "source", "evaluation"]
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """A section of General MIDI programs (counted from 0) split by pitch; synthetic voices have none."""
+
+    id: str
+    role: Role
+    section: tuple[tuple[int, int, int], ...]  # (lowest pitch, highest pitch, program)
+    highest: int = 127  # above it at least one of our fonts is mute (measured note by note, 33..98)
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether our own numpy synthesiser plays it, not a sound font."""
+        return not self.section
+
+    def channel_of(self, pitch: int) -> int:
+        """Index into `section` of the program that plays a pitch."""
+        for index, (low, high, _) in enumerate(self.section):
+            if low <= pitch <= high:
+                return index
+        raise UserError(f"instrument '{self.id}' has no program for MIDI pitch {pitch} (0..127 wanted)")
+
+
+_HIGHEST = {
+    "strings": 96, "organ": 96, "voice": 96, "violin": 93, "oboe": 96, "english_horn": 85, "recorder": 96,
+    "bass_guitar": 84, "horn": 96, "brass": 96, "harp": 82, "oohs": 96,
+}  # fmt: skip
+
+
+def _solo(name: str, role: Role, program: int) -> Instrument:
+    return Instrument(name, role, ((0, 127, program),), _HIGHEST.get(name, 127))
+
+
+DOMAINS = (
+    _solo("strings", "domain", 48),
+    _solo("piano", "domain", 0),
+    Instrument("winds", "domain", ((0, 51, 70), (52, 75, 71), (76, 127, 73))),  # bassoon, clarinet, flute
+    _solo("organ", "domain", 19),
+    _solo("voice", "domain", 52),
+)
+_SYNTHETIC = tuple(Instrument(name, "source", ()) for name in ("sine", "analog", "whistling", "singing"))
+# No glockenspiel: below pitch 82 its loudest partial lies two to three octaves above the written note.
+_SOURCES = tuple(
+    _solo(name, "source", program)
+    for name, program in {
+        "violin": 40,
+        "cello": 42,
+        "flute": 73,
+        "clarinet": 71,
+        "oboe": 68,
+        "english_horn": 69,
+        "recorder": 74,
+        "electric_piano": 4,
+        "harpsichord": 6,
+        "nylon_guitar": 24,
+        "steel_guitar": 25,
+        "electric_guitar": 27,
+        "bass_guitar": 33,
+        "trumpet": 56,
+        "horn": 60,
+        "brass": 61,
+        "vibraphone": 11,
+        "marimba": 12,
+        "xylophone": 13,
+        "harp": 46,
+        "oohs": 53,
+        "square_lead": 80,
+        "saw_lead": 81,
+    }.items()
+)
+_EVALUATION = tuple(
+    _solo(name, "evaluation", program)
+    for name, program in {
+        "accordion": 21,
+        "alto_sax": 65,
+        "koto": 107,
+        "whistle": 78,
+    }.items()
+)
+
+INSTRUMENTS: dict[str, Instrument] = {i.id: i for i in (*DOMAINS, *_SYNTHETIC, *_SOURCES, *_EVALUATION)}
+
+
+def training_instruments() -> list[Instrument]:
+    """Every instrument that training may hear, domains first; none of those kept for evaluation."""
+    return [i for i in INSTRUMENTS.values() if i.role != "evaluation"]
+
+
+def instruments_named(names: str) -> list[Instrument]:
+    """Instruments of a comma-separated list; `domains` and `training` stand for those groups."""
+    chosen: dict[str, Instrument] = {}
+    known = f"domains, training, {', '.join(INSTRUMENTS)}"
+    for name in filter(None, (part.strip() for part in names.split(","))):
+        if name in ("domains", "training"):
+            group = DOMAINS if name == "domains" else training_instruments()
+            chosen.update((i.id, i) for i in group)
+        elif name in INSTRUMENTS:
+            chosen[name] = INSTRUMENTS[name]
+        else:
+            near = difflib.get_close_matches(name, INSTRUMENTS, 1)
+            hint = f"did you mean '{near[0]}'?" if near else f"known: {known}"
+            raise UserError(f"unknown instrument '{name}'; {hint}")
+    if not chosen:
+        raise UserError(f"no instrument named in '{names}'; known: {known}")
+    return list(chosen.values())

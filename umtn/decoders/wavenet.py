@@ -1,0 +1,134 @@
+"""The paper's decoder: a WaveNet that draws one mu-law sample after the other, conditioned on the latent.
+
+Training is teacher-forced and parallel (`logits`); playing is sequential (`decode_step`), with the past of
+every dilated layer in a ring. Legend: L layer, R residual, S skip, A classes, N sample, T latent frame.
+"""
+
+from typing import List, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from umtn.decoders.base import Decoder
+from umtn.mulaw import mulaw_decode
+
+__all__ = ["WaveNetDecoder", "draw"]
+
+
+def draw(logits_BA: Tensor, uniform_B: Tensor, temperature: Tensor) -> Tensor:
+    """Inverse-CDF sampling: the first class whose cumulated probability passes the uniform number; -> [B]."""
+    p = torch.softmax(logits_BA / temperature, dim=1)
+    passed = torch.cumsum(p, dim=1) <= uniform_B.unsqueeze(1)
+    return passed.sum(dim=1).clamp(max=logits_BA.shape[1] - 1)
+
+
+class WaveNetDecoder(Decoder):
+    """latent_BDT and uniform noise -> audio_B1N (Mor et al. 2018, section 3.2; van den Oord et al. 2016).
+
+    State: the last class drawn (0 = silence, so that a zero state starts from silence), the ring position, and
+    per layer a ring [B, R, dilation] of its past input.
+    """
+
+    def __init__(
+        self, latent_channels: int, hop: int, blocks: int, layers: int, residual: int, skip: int, classes: int
+    ) -> None:
+        super().__init__(latent_channels, hop, needs_noise=True)
+        self.residual, self.skip, self.classes = residual, skip, classes
+        self.dilations: List[int] = [2**i for _ in range(blocks) for i in range(layers)]
+        n = len(self.dilations)
+        self.embed = nn.Embedding(classes, residual)
+        self.condition = nn.Conv1d(latent_channels, n * 2 * residual + skip, 1)
+        self.dilated = nn.ModuleList(
+            nn.Conv1d(residual, 2 * residual, 2, dilation=d, bias=False) for d in self.dilations
+        )
+        # the last layer's residual output feeds nothing: it has none
+        widths = [residual + skip] * (n - 1) + [skip]
+        self.output = nn.ModuleList(nn.Conv1d(residual, width, 1) for width in widths)
+        self.head = nn.Conv1d(skip, skip, 1)
+        self.classify = nn.Conv1d(skip, classes, 1)
+
+    @property
+    def history(self) -> int:
+        """Past samples, the one just drawn included, that reach the next one."""
+        return sum(self.dilations) + 1
+
+    @property
+    def receptive_field(self) -> float:
+        return float("inf")  # through its own samples
+
+    def logits(self, latent_BDT: Tensor, classes_BN: Tensor) -> Tensor:
+        """Teacher-forced: logits [B, A, N] for each sample given those before it; N = T * hop."""
+        past = F.pad(classes_BN[:, :-1], [1, 0], value=self.classes // 2)
+        h = self.embed(past).transpose(1, 2)
+        latent = latent_BDT.repeat_interleave(self.hop, dim=2)
+        weights = self.condition.weight.split(self._condition_widths())
+        biases = self.condition.bias.split(self._condition_widths())  # type: ignore[union-attr]
+        total = torch.zeros(1, device=h.device)
+        for i, (dilated, output) in enumerate(zip(self.dilated, self.output)):
+            c = F.conv1d(latent, weights[i], biases[i])
+            gate, value = (dilated(F.pad(h, [self.dilations[i], 0])) + c).chunk(2, dim=1)
+            y = output(torch.sigmoid(gate) * torch.tanh(value))
+            total = total + y[:, : self.skip]
+            if i + 1 < len(self.dilations):
+                h = h + y[:, self.skip :]
+        y = self.head(F.relu(total)) + F.conv1d(latent, weights[-1], biases[-1])
+        return self.classify(F.relu(y))  # type: ignore[no-any-return]
+
+    def _condition_widths(self) -> List[int]:
+        return [2 * self.residual] * len(self.dilations) + [self.skip]
+
+    @torch.jit.export
+    def init_state(self, streams: int) -> List[Tensor]:
+        index = torch.zeros([streams, 1], dtype=torch.int64, device=self._anchor.device)
+        state = [index, index.clone()]
+        for d in self.dilations:
+            state.append(self._anchor.new_zeros([streams, self.residual, d]))
+        return state
+
+    @torch.jit.unused
+    def state_names(self) -> List[str]:
+        return ["sample", "position", *(f"ring.{i}" for i in range(len(self.dilations)))]
+
+    @torch.jit.export
+    def sample_step(
+        self, condition_BC: Tensor, uniform_B: Tensor, temperature: Tensor, state: List[Tensor]
+    ) -> Tuple[Tensor, List[Tensor]]:
+        """One sample: (folded conditioning, uniform number) -> class [B], state. Pure."""
+        r, s, half = self.residual, self.skip, self.classes // 2
+        h = self.embed(state[0][:, 0] + half)
+        position = state[1]
+        b = h.shape[0]
+        new: List[Tensor] = []
+        total = torch.zeros([b, s], device=h.device)
+        i = 0
+        for dilated, output in zip(self.dilated, self.output):
+            slot = torch.remainder(position, self.dilations[i]).unsqueeze(1).expand(b, r, 1)
+            ring = state[2 + i]
+            past = torch.gather(ring, 2, slot)[:, :, 0]
+            new.append(torch.scatter(ring, 2, slot, h.unsqueeze(2)))
+            w = dilated.weight
+            y = F.linear(past, w[:, :, 0]) + F.linear(h, w[:, :, 1])
+            y = y + condition_BC[:, 2 * r * i : 2 * r * (i + 1)]
+            z = torch.sigmoid(y[:, :r]) * torch.tanh(y[:, r:])
+            out = F.linear(z, output.weight[:, :, 0], output.bias)
+            total = total + out[:, :s]
+            if out.shape[1] > s:
+                h = h + out[:, s:]
+            i += 1
+        y = F.linear(F.relu(total), self.head.weight[:, :, 0], self.head.bias) + condition_BC[:, 2 * r * i :]
+        logits = F.linear(F.relu(y), self.classify.weight[:, :, 0], self.classify.bias)
+        drawn = draw(logits, uniform_B, temperature)
+        return drawn, [(drawn - half).unsqueeze(1), position + 1] + new
+
+    def decode_step(
+        self, latent_BDT: Tensor, noise_B1N: Tensor, temperature: Tensor, state: List[Tensor]
+    ) -> Tuple[Tensor, List[Tensor]]:
+        condition = self.condition(latent_BDT)
+        drawn: List[Tensor] = []
+        for n in range(noise_B1N.shape[2]):
+            sample, state = self.sample_step(
+                condition[:, :, n // self.hop], noise_B1N[:, 0, n], temperature, state
+            )
+            drawn.append(sample)
+        return mulaw_decode(torch.stack(drawn, dim=1), self.classes).unsqueeze(1), state

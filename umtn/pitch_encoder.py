@@ -1,0 +1,123 @@
+"""The `live` encoder: a causal net that reads pitches off a causal spectrum.
+
+spectrum -> harmonics stacked as channels (a note's partials meet at its own pitch; Bittner et al. 2017,
+"Deep salience", used the same device) -> convolutions over pitch and time with shared weights
+-> latent of `umtn.latent.PitchLatent`. One latent frame per hop, no look-ahead.
+"""
+
+import math
+from fractions import Fraction
+from typing import List, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from umtn.latent import PitchLatent
+from umtn.spectral import CausalSpectrum
+from umtn.streaming import (
+    CausalConv1d,
+    CausalConv2d,
+    Pointwise,
+    Residual,
+    StreamingModule,
+    StreamingSequential,
+)
+
+__all__ = ["PitchEncoder"]
+
+HARMONICS = (0.5, 1, 2, 3, 4, 5, 6, 7, 8)
+
+
+def _residual(channels: int, pitches: int, dilation: int) -> Residual:
+    """Time, then an octave up and down, then channels: each cheap, together they see a chord."""
+    return Residual(
+        StreamingSequential(
+            CausalConv2d(channels, channels, (1, 3), pitches, dilation=dilation),
+            Pointwise(nn.ReLU()),
+            CausalConv2d(channels, channels, (25, 1), pitches, groups=channels),
+            Pointwise(nn.Conv2d(channels, channels, 1)),
+            Pointwise(nn.ReLU()),
+            Pointwise(nn.Conv2d(channels, channels, 1)),
+        )
+    )
+
+
+class PitchEncoder(StreamingModule):
+    """audio_B1N -> z_BDT, D = layout.channels, T = N / hop."""
+
+    streaming = True
+
+    def __init__(
+        self, rate: int, hop: int, layout: PitchLatent, channels: int, dilations: Tuple[int, ...], longest: int
+    ) -> None:
+        super().__init__()
+        self.block = hop
+        self.hop = hop
+        self.pitches = layout.pitches
+        self.spectrum = CausalSpectrum(rate, hop, layout.lowest, longest)
+        bins, centre = self.spectrum.bins, 3 * layout.pitches
+        shifts = [round(36 * math.log2(h)) for h in HARMONICS]
+        self.below = -min(shifts)
+        self.above = max(0, max(shifts) + centre - bins)
+        self.offsets: List[int] = [s + self.below for s in shifts]
+        self.centre = centre
+        entry = CausalConv2d(2 * len(shifts), channels, (7, 2), centre, pitch_stride=3)
+        self.body = StreamingSequential(
+            entry, Pointwise(nn.ReLU()), *[_residual(channels, layout.pitches, d) for d in dilations]
+        )
+        self.head = nn.Conv2d(channels, layout.per_pitch, 1)
+        self.room = StreamingSequential(
+            CausalConv1d(2 * bins, 48, 1),
+            Pointwise(nn.ReLU()),
+            CausalConv1d(48, 48, 3),
+            Pointwise(nn.ReLU()),
+            CausalConv1d(48, layout.room, 1),
+        )
+        self.body_states = len(self.body.state_names())
+        nn.init.constant_(self.head.bias[:1], -3.0)  # type: ignore[index]  # most pitches are silent
+
+    @property
+    def ratio(self) -> Fraction:
+        return Fraction(1, self.hop)
+
+    @property
+    def receptive_field(self) -> float:
+        frames = max(self.body.receptive_field, self.room.receptive_field)
+        return self.spectrum.receptive_field + (frames - 1) * self.hop
+
+    @torch.jit.export
+    def init_state(self, streams: int) -> List[Tensor]:
+        state = self.spectrum.init_state(streams)
+        state.extend(self.body.init_state(streams))
+        state.extend(self.room.init_state(streams))
+        return state
+
+    @torch.jit.unused
+    def state_names(self) -> List[str]:
+        parts = {"spectrum": self.spectrum, "body": self.body, "room": self.room}
+        return [f"{part}.{name}" for part, module in parts.items() for name in module.state_names()]
+
+    def _stack(self, s_BCFT: Tensor) -> Tensor:
+        """[B, 2, bins, T] -> [B, 2 * harmonics, 3 * pitches, T]: bin b of harmonic h lands on its fundamental."""
+        padded = F.pad(s_BCFT, [0, 0, self.below, self.above], value=-0.84)
+        shifted: List[Tensor] = []
+        for offset in self.offsets:
+            shifted.append(padded[:, :, offset : offset + self.centre])
+        return torch.cat(shifted, dim=1)
+
+    def step(self, x: Tensor, state: List[Tensor]) -> Tuple[Tensor, List[Tensor]]:
+        spectrum, new = self.spectrum.step(x, state[:1])
+        z, after = self.read(spectrum, state[1:])
+        new.extend(after)
+        return z, new
+
+    def read(self, spectrum: Tensor, state: List[Tensor]) -> Tuple[Tensor, List[Tensor]]:
+        """Log spectrum [B, 2, bins, T] -> z_BDT: all that is learned, apart from the fixed analysis."""
+        b, c, f, t = spectrum.shape[0], spectrum.shape[1], spectrum.shape[2], spectrum.shape[3]
+        body, after = self.body.step(self._stack(spectrum), state[: self.body_states])
+        new = after
+        room, after = self.room.step(spectrum.reshape(b, c * f, t), state[self.body_states :])
+        new.extend(after)
+        notes = self.head(body)
+        return torch.cat([notes.reshape(b, notes.shape[1] * self.pitches, t), room], dim=1), new

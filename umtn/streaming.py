@@ -1,0 +1,435 @@
+"""Streaming layers: state goes in and comes out, nothing is hidden in the module.
+
+Shape legend: B stream, C channel, P pitch, T time (always last). A `State` is a flat list of contiguous
+tensors, stream first, in module order. `forward` is `step` from a zero state, so that streamed and offline
+audio are one code path. No `from __future__ import annotations` here: TorchScript reads the annotations.
+"""
+
+import math
+from fractions import Fraction
+from typing import List, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = [
+    "State",
+    "StreamingModule",
+    "CausalConv1d",
+    "CausalConv2d",
+    "CausalConvTranspose1d",
+    "AveragePool",
+    "Delay",
+    "PitchGRU",
+    "Pointwise",
+    "Residual",
+    "StreamingSequential",
+    "Upsample",
+]
+
+State = List[Tensor]
+
+
+class StreamingModule(nn.Module):
+    """Base of every layer that can be fed piece by piece.
+
+    Class attributes a layer overrides:
+      block            `step` takes T = n * block input steps
+      latency          output steps by which the layer lags a look-ahead-free one
+      ratio            output steps per input step
+      receptive_field  input steps, the current block's last one included, that reach one output step
+    """
+
+    block: int
+    latency: int
+    # exact fractions and infinities are for people and tests; TorchScript need not compile them
+    __jit_unused_properties__ = ["ratio", "receptive_field"]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = 1
+        self.latency = 0
+        self.register_buffer("_anchor", torch.zeros(0), persistent=False)
+
+    @property
+    def ratio(self) -> Fraction:
+        return Fraction(1)
+
+    @property
+    def receptive_field(self) -> float:
+        return 1
+
+    @torch.jit.export
+    def init_state(self, streams: int) -> List[Tensor]:
+        """A zero state for `streams` independent streams."""
+        empty: List[Tensor] = []
+        return empty
+
+    @torch.jit.unused
+    def state_names(self) -> List[str]:
+        """One name per state tensor, in order; they become the ONNX names."""
+        return []
+
+    def step(self, x: Tensor, state: List[Tensor]) -> Tuple[Tensor, List[Tensor]]:
+        """Consume n blocks of x, return what they give and the state after them. Pure."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Offline: the same arithmetic from a zero state."""
+        y, _ = self.step(x, self.init_state(x.shape[0]))
+        return y
+
+
+class CausalConv1d(StreamingModule):
+    """Causal convolution, stride and dilation allowed; output n sees input up to (n + 1) * stride - 1.
+
+        stride 2, kernel 4:    past . . | a b | c d |      y0 <- . . a b     y1 <- a b c d
+                               context ^^^
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        span = (kernel - 1) * dilation + 1
+        if span < stride:
+            raise ValueError(f"a kernel that spans {span} steps skips input at stride {stride}")
+        self.conv = nn.Conv1d(
+            in_channels, out_channels, kernel, stride=stride, dilation=dilation, groups=groups, bias=bias
+        )
+        self.in_channels = in_channels
+        self.stride = stride
+        self.span = span
+        self.context = span - stride
+        self.block = stride
+
+    @property
+    def ratio(self) -> Fraction:
+        return Fraction(1, self.stride)
+
+    @property
+    def receptive_field(self) -> float:
+        return self.span
+
+    @torch.jit.export
+    def init_state(self, streams: int) -> List[Tensor]:
+        if self.context == 0:
+            empty: List[Tensor] = []
+            return empty
+        return [self._anchor.new_zeros([streams, self.in_channels, self.context])]
+
+    @torch.jit.unused
+    def state_names(self) -> List[str]:
+        return ["context"] if self.context else []
+
+    def step(self, x: Tensor, state: List[Tensor]) -> Tuple[Tensor, List[Tensor]]:
+        new: List[Tensor] = []
+        if self.context > 0:
+            x = torch.cat([state[0], x], dim=2)
+            new.append(x[:, :, x.shape[2] - self.context :].contiguous())
+        return self.conv(x), new
+
+
+class CausalConv2d(StreamingModule):
+    """Convolution over pitch (centred, zero-padded, strided) and time (causal); x_BCPT.
+
+    `pitches` is the length of the incoming pitch axis. `kernel` = (pitch, time), pitch odd.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: Tuple[int, int],
+        pitches: int,
+        dilation: int = 1,
+        groups: int = 1,
+        pitch_stride: int = 1,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            in_channels,
+            out_channels,
+            kernel,
+            stride=(pitch_stride, 1),
+            padding=(kernel[0] // 2, 0),
+            dilation=(1, dilation),
+            groups=groups,
+        )
+        self.in_channels = in_channels
+        self.pitches = pitches
+        self.context = (kernel[1] - 1) * dilation
+
+    @property
+    def receptive_field(self) -> float:
+        return self.context + 1
+
+    @torch.jit.export
+    def init_state(self, streams: int) -> List[Tensor]:
+        if self.context == 0:
+            empty: List[Tensor] = []
+            return empty
+        return [self._anchor.new_zeros([streams, self.in_channels, self.pitches, self.context])]
+
+    @torch.jit.unused
+    def state_names(self) -> List[str]:
+        return ["context"] if self.context else []
+
+    def step(self, x: Tensor, state: List[Tensor]) -> Tuple[Tensor, List[Tensor]]:
+        new: List[Tensor] = []
+        if self.context > 0:
+            x = torch.cat([state[0].to(x.dtype), x], dim=3)
+            new.append(x[:, :, :, x.shape[3] - self.context :].contiguous())
+        if self.training:  # the same numbers in another memory order: five times faster on a CPU in bfloat16
+            x = x.contiguous(memory_format=torch.channels_last)
+        return self.conv(x), new
+
+
+class CausalConvTranspose1d(StreamingModule):
+    """Transposed convolution whose kernel's tail is carried to the next block (overlap-add).
+
+    Output block n starts where input n arrives: no latency. kernel >= stride.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int) -> None:
+        super().__init__()
+        if kernel < stride:
+            raise ValueError(f"a kernel of {kernel} leaves gaps at stride {stride}")
+        self.conv = nn.ConvTranspose1d(in_channels, out_channels, kernel, stride=stride, bias=False)
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.out_channels = out_channels
+        self.stride = stride
+        self.tail = kernel - stride
+
+    @property
+    def ratio(self) -> Fraction:
+        return Fraction(self.stride)
+
+    @property
+    def receptive_field(self) -> float:
+        return 1 + math.ceil(self.tail / self.stride)
+
+    @torch.jit.export
+    def init_state(self, streams: int) -> List[Tensor]:
+        if self.tail == 0:
+            empty: List[Tensor] = []
+            return empty
+        return [self._anchor.new_zeros([streams, self.out_channels, self.tail])]
+
+    @torch.jit.unused
+    def state_names(self) -> List[str]:
+        return ["tail"] if self.tail else []
+
+    def step(self, x: Tensor, state: List[Tensor]) -> Tuple[Tensor, List[Tensor]]:
+        new: List[Tensor] = []
+        y = self.conv(x)
+        if self.tail > 0:
+            length = x.shape[2] * self.stride
+            y = y + F.pad(state[0], [0, length])
+            new.append(y[:, :, length:].contiguous())
+            y = y[:, :, :length]
+        return y + self.bias[:, None], new
+
+
+class AveragePool(StreamingModule):
+    """Mean over blocks of `size` steps; x_BCT -> x_BC(T/size)."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.block = size
+        self.size = size
+
+    @property
+    def ratio(self) -> Fraction:
+        return Fraction(1, self.size)
+
+    @property
+    def receptive_field(self) -> float:
+        return self.size
+
+    def step(self, x: Tensor, state: List[Tensor]) -> Tuple[Tensor, List[Tensor]]:
+        new: List[Tensor] = []
+        return F.avg_pool1d(x, self.size), new
+
+
+class Upsample(StreamingModule):
+    """Nearest-neighbour upsampling: every step is repeated `factor` times."""
+
+    def __init__(self, factor: int) -> None:
+        super().__init__()
+        self.factor = factor
+
+    @property
+    def ratio(self) -> Fraction:
+        return Fraction(self.factor)
+
+    def step(self, x: Tensor, state: List[Tensor]) -> Tuple[Tensor, List[Tensor]]:
+        new: List[Tensor] = []
+        b, c, t = x.shape[0], x.shape[1], x.shape[2]
+        return x.unsqueeze(3).expand(b, c, t, self.factor).reshape(b, c, t * self.factor), new
+
+
+class Delay(StreamingModule):
+    """Holds x_BCT back by `steps`; what aligns a skip connection with a layer that lags."""
+
+    def __init__(self, channels: int, steps: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.steps = steps
+        self.latency = steps
+
+    @torch.jit.export
+    def init_state(self, streams: int) -> List[Tensor]:
+        return [self._anchor.new_zeros([streams, self.channels, self.steps])]
+
+    @torch.jit.unused
+    def state_names(self) -> List[str]:
+        return ["delayed"]
+
+    def step(self, x: Tensor, state: List[Tensor]) -> Tuple[Tensor, List[Tensor]]:
+        x = torch.cat([state[0], x], dim=2)
+        return x[:, :, : x.shape[2] - self.steps], [x[:, :, x.shape[2] - self.steps :].contiguous()]
+
+
+class Pointwise(StreamingModule):
+    """Wraps a module that works on every time step alone (activation, 1x1 convolution, norm over channels)."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def step(self, x: Tensor, state: List[Tensor]) -> Tuple[Tensor, List[Tensor]]:
+        new: List[Tensor] = []
+        return self.module(x), new
+
+
+class PitchGRU(StreamingModule):
+    """One GRU, run over time for every pitch with shared weights: x_BCPT -> y_BHPT.
+
+    The memory of a note: how long ago it began, how it has decayed. State [B, P, H].
+    """
+
+    def __init__(self, in_channels: int, hidden: int, pitches: int) -> None:
+        super().__init__()
+        self.gru = nn.GRU(in_channels, hidden, batch_first=True)
+        self.hidden = hidden
+        self.pitches = pitches
+
+    @property
+    def receptive_field(self) -> float:
+        return math.inf
+
+    @torch.jit.export
+    def init_state(self, streams: int) -> List[Tensor]:
+        return [self._anchor.new_zeros([streams, self.pitches, self.hidden])]
+
+    @torch.jit.unused
+    def state_names(self) -> List[str]:
+        return ["hidden"]
+
+    def step(self, x: Tensor, state: List[Tensor]) -> Tuple[Tensor, List[Tensor]]:
+        b, c, p, t = x.shape[0], x.shape[1], x.shape[2], x.shape[3]
+        rows = x.permute(0, 2, 3, 1).reshape(b * p, t, c)
+        y, h = self.gru(rows, state[0].reshape(1, b * p, self.hidden))
+        return y.reshape(b, p, t, self.hidden).permute(0, 3, 1, 2), [h.reshape(b, p, self.hidden)]
+
+
+class StreamingSequential(StreamingModule):
+    """Layers one after the other; states are listed in layer order."""
+
+    def __init__(self, *layers: StreamingModule) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.counts: List[int] = [len(layer.state_names()) for layer in layers]
+        self.block = self._find_block(list(layers))
+        latency = Fraction(0)
+        for layer in layers:
+            latency = latency * layer.ratio + layer.latency
+        self.latency = math.ceil(latency)
+
+    @staticmethod
+    def _find_block(layers: List[StreamingModule]) -> int:
+        block, ratio = 1, Fraction(1)
+        for layer in layers:
+            needed = Fraction(layer.block) / ratio
+            block = math.lcm(block, needed.numerator)
+            ratio *= layer.ratio
+        return block
+
+    @property
+    def ratio(self) -> Fraction:
+        return math.prod((layer.ratio for layer in self.layers), start=Fraction(1))  # type: ignore[misc]
+
+    @property
+    def receptive_field(self) -> float:
+        reach, jump = Fraction(0), Fraction(1)
+        for layer in self.layers:
+            field: float = layer.receptive_field  # type: ignore[assignment]
+            if math.isinf(field):
+                return math.inf
+            reach += (int(field) - 1) * jump
+            jump /= layer.ratio  # type: ignore[operator]
+        return math.ceil(reach) + 1
+
+    @torch.jit.export
+    def init_state(self, streams: int) -> List[Tensor]:
+        state: List[Tensor] = []
+        for layer in self.layers:
+            state.extend(layer.init_state(streams))
+        return state
+
+    @torch.jit.unused
+    def state_names(self) -> List[str]:
+        return [f"{i}.{name}" for i, layer in enumerate(self.layers) for name in layer.state_names()]
+
+    def step(self, x: Tensor, state: List[Tensor]) -> Tuple[Tensor, List[Tensor]]:
+        new: List[Tensor] = []
+        first = 0
+        for i, layer in enumerate(self.layers):
+            x, after = layer.step(x, state[first : first + self.counts[i]])
+            first += self.counts[i]
+            new.extend(after)
+        return x, new
+
+
+class Residual(StreamingModule):
+    """x + inner(x), the skip delayed by as much as the inner layer lags."""
+
+    def __init__(self, inner: StreamingModule, channels: int = 0) -> None:
+        super().__init__()
+        if inner.ratio != 1:
+            raise ValueError(f"a residual layer keeps the rate; this one changes it by {inner.ratio}")
+        self.inner = inner
+        self.block = inner.block
+        self.latency = inner.latency
+        self.skip = StreamingSequential(*([Delay(channels, inner.latency)] if inner.latency else []))
+        self.skip_count = len(self.skip.state_names())
+
+    @property
+    def receptive_field(self) -> float:
+        return self.inner.receptive_field
+
+    @torch.jit.export
+    def init_state(self, streams: int) -> List[Tensor]:
+        state = self.skip.init_state(streams)
+        state.extend(self.inner.init_state(streams))
+        return state
+
+    @torch.jit.unused
+    def state_names(self) -> List[str]:
+        skip = [f"skip.{name}" for name in self.skip.state_names()]
+        return skip + [f"inner.{name}" for name in self.inner.state_names()]
+
+    def step(self, x: Tensor, state: List[Tensor]) -> Tuple[Tensor, List[Tensor]]:
+        skip, new = self.skip.step(x, state[: self.skip_count])
+        y, after = self.inner.step(x, state[self.skip_count :])
+        new.extend(after)
+        return skip + y, new

@@ -1,0 +1,112 @@
+"""What a microphone, a room and a player do to a sound; all on the training device, batched, clip by clip.
+
+Every function takes audio [B, N] and a torch.Generator on the same device.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["add_noise", "colour", "local_pitch_shift", "uniform"]
+
+
+def uniform(low: float, high: float, count: int, generator: torch.Generator) -> Tensor:
+    """`count` uniform numbers on the generator's device."""
+    u = torch.rand(count, generator=generator, device=generator.device)
+    return low + (high - low) * u
+
+
+def colour(audio_BN: Tensor, generator: torch.Generator, rate: int) -> Tensor:
+    """A random tone control (+-6 dB, smooth over octaves) for every clip, a short room for a third of them."""
+    b, n = audio_BN.shape
+    device = audio_BN.device
+    length = 1 << (n + rate // 4 - 1).bit_length()
+    f = torch.linspace(0, rate / 2, length // 2 + 1, device=device).clamp(min=30)
+    place = (torch.log2(f / 30) / math.log2(rate / 2 / 30) * 6).clamp(0, 6 - 1e-4)
+    knots = 12 * torch.rand(b, 8, generator=generator, device=device) - 6
+    left = place.long()
+    part = place - left
+    gain_db = knots[:, left] * (1 - part) + knots[:, left + 1] * part
+    response = torch.fft.rfft(audio_BN, length) * 10 ** (gain_db / 20)
+    room = _rooms(b, rate, generator)
+    response = response * torch.fft.rfft(room, length)
+    return torch.fft.irfft(response, length)[:, :n]
+
+
+def _rooms(count: int, rate: int, generator: torch.Generator) -> Tensor:
+    """Impulse responses [count, rate / 4]: the direct sound, and for one in three a decaying tail."""
+    n = rate // 4
+    decay_s = uniform(0.02, 0.08, count, generator)
+    t = torch.arange(n, device=generator.device) / rate
+    tail = torch.randn(count, n, generator=generator, device=generator.device) * torch.exp(-t / decay_s[:, None])
+    tail = tail / tail.square().sum(dim=1, keepdim=True).sqrt()
+    wet = uniform(0.05, 0.5, count, generator) * (uniform(0, 1, count, generator) < 0.33)
+    tail = tail * wet[:, None]
+    tail[:, 0] += 1
+    return tail
+
+
+def add_noise(audio_BN: Tensor, generator: torch.Generator, rate: int) -> Tensor:
+    """Noise between white and brown, and mains hum for some, 15 to 60 dB below each clip's level."""
+    b, n = audio_BN.shape
+    device = audio_BN.device
+    white = torch.randn(b, n, generator=generator, device=device)
+    spectrum = torch.fft.rfft(white)
+    f = torch.arange(spectrum.shape[1], device=device).clamp(min=1) / n * rate
+    slope = uniform(0, 1, b, generator)
+    noise = torch.fft.irfft(spectrum * (f.clamp(min=40) / 1000) ** (-slope[:, None]), n)
+    t = torch.arange(n, device=device) / rate
+    hum = sum(torch.sin(2 * math.pi * 50 * k * t) / k for k in (1, 2, 3))
+    noise = noise / noise.std(dim=1, keepdim=True)
+    noise = noise + (uniform(0, 1, b, generator) < 0.15)[:, None] * hum
+    level = audio_BN.square().mean(dim=1).sqrt().clamp(min=10 ** (-50 / 20))
+    gain = level * 10 ** (-uniform(15, 60, b, generator) / 20)
+    return audio_BN + gain[:, None] * noise
+
+
+def local_pitch_shift(
+    audio_BN: Tensor, generator: torch.Generator, rate: int, semitones: float = 0.5
+) -> Tensor:
+    """One span of 0.25-0.5 s per clip shifted by up to +-`semitones`, cross-faded in and out.
+
+    The shift is granular: two overlapping Hann grains of 40 ms run through the span at the new rate, so the
+    span keeps its length (Mor et al. 2018, section 3.1; the published code splices without a cross-fade).
+    """
+    b, n = audio_BN.shape
+    device = audio_BN.device
+    span = min(int(rate * float(uniform(0.25, 0.5, 1, generator))), n // 2)
+    start = (uniform(0, 1, b, generator) * (n - span)).long()
+    ratio = 2 ** (uniform(-semitones, semitones, b, generator) / 12)
+    index = start[:, None] + torch.arange(span, device=device)
+    shifted = _grains(audio_BN, start, ratio, span, int(0.04 * rate))
+    edge = min(int(0.02 * rate), span // 4)
+    fade = torch.ones(span, device=device)
+    ramp = torch.sin(0.5 * math.pi * (torch.arange(edge, device=device) + 0.5) / edge).square()
+    fade[:edge], fade[span - edge :] = ramp, ramp.flip(0)
+    kept = torch.gather(audio_BN, 1, index)
+    return audio_BN.scatter(1, index, kept + fade * (shifted - kept))
+
+
+def _grains(audio_BN: Tensor, start_B: Tensor, ratio_B: Tensor, span: int, grain: int) -> Tensor:
+    """The span read by two grain trains half a grain apart, each grain at speed `ratio`."""
+    n = audio_BN.shape[1]
+    t = torch.arange(span, device=audio_BN.device)
+    total = torch.zeros(audio_BN.shape[0], span, device=audio_BN.device)
+    for shift in (0, grain // 2):
+        inside = (t + shift) % grain
+        origin = (t - inside).float()  # where this grain began, in span time
+        position = start_B[:, None] + origin + (inside - grain / 2) * ratio_B[:, None] + grain / 2
+        position = position.clamp(0, n - 1.001)
+        left = position.long()
+        part = position - left
+        read = torch.gather(audio_BN, 1, left) * (1 - part) + torch.gather(audio_BN, 1, left + 1) * part
+        total = total + read * torch.sin(math.pi * (inside + 0.5) / grain).square()
+    return total
+
+
+def frame_level(audio_BN: Tensor, hop: int, frames: int) -> Tensor:
+    """RMS over the last four hops of each frame, [B, N / hop]."""
+    power = F.avg_pool1d(audio_BN.square().unsqueeze(1), hop)[:, :, :frames]
+    return F.avg_pool1d(F.pad(power, [3, 0]), 4, stride=1)[:, 0].sqrt()

@@ -1,0 +1,149 @@
+"""Clips drawn on the fly: any source in, the same bars of a target domain out."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from umtn.config import Config, PitchEncoderConfig
+from umtn.data.rasterize import rasterize
+from umtn.data.store import Dataset, Track
+from umtn.errors import UserError
+
+__all__ = ["Batch", "BatchSource", "prefetch"]
+
+TARGET_FONT = "fluidr3"  # one voice per domain: a decoder asked for two fonts at once would learn their blur
+
+
+@dataclass
+class Batch:
+    """source, target [B, N]; target_domain, source_domain [B] (-1: no domain's); paired [B] bool;
+    active, cents [B, P, T] of the score (zeros and `scored` False where there is none)."""
+
+    source: Tensor
+    target: Tensor
+    target_domain: Tensor
+    source_domain: Tensor
+    paired: Tensor
+    scored: Tensor
+    active: Tensor
+    cents: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
+
+
+class BatchSource:
+    """Draws batches from a data folder; the target domains take turns so that each decoder sees its share."""
+
+    def __init__(self, data: Dataset, config: Config, split: str, seed: int) -> None:
+        if data.sample_rate != config.sample_rate:
+            raise UserError(
+                f"The data are at {data.sample_rate} Hz and the preset '{config.preset}' wants "
+                f"{config.sample_rate} Hz; render or prepare them with --rate {config.sample_rate}."
+            )
+        missing = [d for d in config.domains if d not in data.domains]
+        if missing:
+            raise UserError(f"The data have no domain '{missing[0]}'; they hold {', '.join(data.domains)}.")
+        self.data, self.config, self.split = data, config, split
+        self.rng = np.random.default_rng(seed)
+        self.samples = int(config.training.seconds * config.sample_rate) // config.hop * config.hop
+        self.frames = self.samples // config.hop
+        self.lag = config.training.target_lag_frames * config.hop
+        e = config.encoder
+        self.layout = e.layout if isinstance(e, PitchEncoderConfig) else None
+        self.targets = {d: self._targets(d) for d in config.domains}
+        self.sources = self._by_score() if data.kind == "paired" else {}
+
+    def _targets(self, domain: str) -> list[Track]:
+        tracks = self.data.tracks(self.split, domain=domain, role="domain")
+        tracks = [t for t in tracks if t.length >= self.samples + self.lag + self.config.hop]
+        if not tracks:
+            need = self.config.training.seconds
+            raise UserError(f"Domain '{domain}' has no recording as long as a clip of {need:g} seconds.")
+        return [t for t in tracks if t.font == TARGET_FONT] or tracks
+
+    def _by_score(self) -> dict[str, dict[str, list[Track]]]:
+        found: dict[str, dict[str, list[Track]]] = {}
+        for track in self.data.tracks(self.split):
+            if track.role != "evaluation":
+                found.setdefault(track.score, {}).setdefault(track.domain, []).append(track)
+        return found
+
+    def _choose_source(self, score: str) -> Track:
+        """Half of the time a domain's instrument (the confusion network needs them), else any other."""
+        instruments = self.sources[score]
+        own = [i for i in instruments if i in self.config.domains]
+        other = [i for i in instruments if i not in self.config.domains]
+        pool = own if not other or self.rng.random() < 0.5 else other
+        tracks = instruments[pool[self.rng.integers(len(pool))]]
+        return tracks[self.rng.integers(len(tracks))]
+
+    def _clip(self, track: Track, start: int) -> np.ndarray:
+        raw = self.data.audio(track)
+        first = max(start, 0)
+        part = np.asarray(raw[first : start + self.samples], dtype=np.float32) / 32768.0
+        before = first - start
+        return np.pad(part, (before, self.samples - before - len(part)))
+
+    def _draw(self, domain: str) -> dict[str, object]:
+        config, rng = self.config, self.rng
+        tracks = self.targets[domain]
+        weights = np.array([t.length for t in tracks], dtype=float)  # by duration
+        target = tracks[rng.choice(len(tracks), p=weights / weights.sum())]
+        start = int(rng.integers(0, target.length - self.samples + 1))
+        paired = bool(self.sources) and rng.random() < config.training.share_paired
+        source = self._choose_source(target.score) if paired else target
+        frame_s = config.hop / config.sample_rate
+        shape = (self.layout.pitches if self.layout else 1, self.frames)
+        active, cents = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        if self.layout and target.score:
+            score = self.data.score(target.score)
+            args = (start / config.sample_rate, self.frames, frame_s, self.layout.lowest, self.layout.pitches)
+            active, _, _, cents = rasterize(score, *args)
+        known = source.domain in config.domains
+        return {
+            "source": self._clip(source, start),
+            "target": self._clip(target, start - self.lag),
+            "target_domain": config.domains.index(domain),
+            "source_domain": config.domains.index(source.domain) if known else -1,
+            "paired": paired,
+            "scored": bool(target.score) and self.layout is not None,
+            "active": active,
+            "cents": cents,
+        }
+
+    def __iter__(self) -> Iterator[Batch]:
+        size, k = self.config.training.batch, len(self.config.domains)
+        each = min(self.config.training.domains_per_step, k)
+        turn = 0
+        while True:
+            rows = [self._draw(self.config.domains[(turn + i % each) % k]) for i in range(size)]
+            turn += each
+            rows.sort(key=lambda row: row["target_domain"])  # type: ignore[arg-type, return-value]
+            yield Batch(**{name: torch.from_numpy(np.stack([r[name] for r in rows])) for name in rows[0]})  # type: ignore[misc, call-overload]
+
+
+def prefetch(batches: Iterator[Batch], depth: int = 3) -> Iterator[Batch]:
+    """Draws the next batches in a thread while the current one is trained on."""
+    waiting: queue.Queue[Batch | BaseException] = queue.Queue(depth)
+
+    def fill() -> None:
+        try:
+            for batch in batches:
+                waiting.put(batch)
+        except BaseException as error:  # handed to the trainer, which raises it
+            waiting.put(error)
+
+    threading.Thread(target=fill, daemon=True).start()
+    while True:
+        item = waiting.get()
+        if isinstance(item, BaseException):
+            raise item
+        yield item

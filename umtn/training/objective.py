@@ -1,0 +1,131 @@
+"""The losses of one training step: reconstruction or translation, pitch, confusion."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from umtn.config import LiveDecoderConfig, PitchEncoderConfig
+from umtn.decoders.live import LiveDecoder
+from umtn.decoders.wavenet import WaveNetDecoder
+from umtn.latent import split_latent
+from umtn.mulaw import mulaw_encode
+from umtn.pitch_encoder import PitchEncoder
+from umtn.training.augment import add_noise, colour, frame_level, local_pitch_shift, uniform
+from umtn.training.batches import Batch
+from umtn.training.spectral_loss import BankSpectrumLoss
+from umtn.translator import Translator
+
+__all__ = ["Objective"]
+
+
+class Objective(nn.Module):
+    """forward(batch, generator) -> (loss of encoder and decoders, loss of the confusion network, figures)."""
+
+    def __init__(self, translator: Translator) -> None:
+        super().__init__()
+        self.translator = translator
+        self.config = translator.config
+        live = isinstance(self.config.decoder, LiveDecoderConfig)
+        self.spectral = BankSpectrumLoss(self.config.sample_rate) if live else None
+        field = getattr(translator.encoder, "history", None) or translator.encoder.receptive_field
+        # the first positions have no full receptive field: at most half a clip is given up for them
+        self.warm_up = min(int(field) // self.config.hop, int(self._frames() * 0.4))
+
+    def _frames(self) -> int:
+        return int(self.config.training.seconds * self.config.sample_rate) // self.config.hop
+
+    @torch.no_grad()
+    def prepare(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Augmented source [B, N], level-matched target [B, N] and loss weight of every frame [B, T]."""
+        rate, b = self.config.sample_rate, batch.source.shape[0]
+        frames = batch.source.shape[1] // self.config.hop
+        level = frame_level(batch.source, self.config.hop, frames)
+        # where the source has died away although its note is held, nobody could know what to play
+        lost = (level < 10 ** (-60 / 20)) & (batch.active.amax(dim=1) > 0) & batch.scored[:, None]
+        weight = 1.0 - lost.float()
+        weight[:, : self.warm_up] = 0
+        gain = 10 ** (uniform(-22, 4, b, generator) / 20)[:, None]
+        source = torch.where(
+            batch.paired[:, None], batch.source, local_pitch_shift(batch.source, generator, rate)
+        )
+        source = add_noise(colour(source, generator, rate) * gain, generator, rate)
+        hush = (uniform(0, 1, b, generator) < 0.03)[:, None]  # nothing but the room: nothing must come out
+        source = torch.where(hush, source * 0 + 1e-3 * gain * torch.randn_like(source), source)
+        target = torch.where(hush, torch.zeros_like(batch.target), batch.target * gain)
+        batch.active = torch.where(hush[:, :, None], torch.zeros_like(batch.active), batch.active)
+        return source.clamp(-1, 1), target, weight
+
+    def forward(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, dict[str, float]]:
+        source, target, weight = self.prepare(batch, generator)
+        z = self._encode(source.unsqueeze(1))
+        loss = torch.zeros((), device=z.device)
+        figures: dict[str, float] = {}
+        for i, domain in enumerate(self.config.domains):
+            rows = torch.nonzero(batch.target_domain == i)[:, 0]
+            if len(rows):
+                part = self._decode_loss(domain, z[rows], target[rows], weight[rows])
+                loss = loss + part * len(rows) / len(z)
+                figures[domain] = float(part.detach())
+        if isinstance(self.config.encoder, PitchEncoderConfig):
+            pitch = self._pitch_loss(z, batch, weight)
+            figures["pitch"] = float(pitch.detach())
+            loss = loss + self.config.training.pitch_weight * pitch
+        confused, classifier, accuracy = self._confusion(z, batch.source_domain)
+        figures["domain_accuracy"] = accuracy
+        return loss - self.config.confusion.weight * confused, classifier, figures
+
+    def _encode(self, source_B1N: Tensor) -> Tensor:
+        """The latent; a fixed analysis stays in float32, only what is learned runs in mixed precision."""
+        encoder = self.translator.encoder
+        if not isinstance(encoder, PitchEncoder):
+            with self._mixed(source_B1N):
+                return encoder(source_B1N).float()  # type: ignore[no-any-return]
+        state = encoder.init_state(len(source_B1N))
+        with torch.no_grad():
+            spectrum, _ = encoder.spectrum.step(source_B1N, state[:1])
+        with self._mixed(source_B1N):
+            return encoder.read(spectrum, state[1:])[0].float()
+
+    @staticmethod
+    def _mixed(like: Tensor) -> torch.autocast:
+        """bfloat16 for convolutions: on GPUs, and five times faster on CPUs that have it too."""
+        return torch.autocast(like.device.type, torch.bfloat16)
+
+    def _decode_loss(self, domain: str, z: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        decoder = self.translator.decoders[domain]
+        if isinstance(decoder, WaveNetDecoder):
+            classes = mulaw_encode(target, decoder.classes)
+            nll = F.cross_entropy(decoder.logits(z, classes), classes, reduction="none")
+            w = weight.repeat_interleave(self.config.hop, dim=1)
+            return (nll * w).sum() / w.sum().clamp(min=1.0)
+        assert isinstance(decoder, LiveDecoder) and self.spectral is not None
+        with self._mixed(z):
+            amplitude, semitones, gains, _ = decoder.controls(z, decoder.init_state(len(z)))
+        controls = (amplitude.float(), semitones.float(), gains.float())
+        return self.spectral(decoder, *controls, target, weight)  # type: ignore[no-any-return]
+
+    def _pitch_loss(self, z: Tensor, batch: Batch, weight: Tensor) -> Tensor:
+        layout = self.config.encoder.layout  # type: ignore[union-attr]
+        notes, _ = split_latent(z, layout.pitches, layout.per_pitch)
+        w = (weight * batch.scored[:, None]).unsqueeze(1)
+        known = w.sum().clamp(min=1.0)
+        bce = F.binary_cross_entropy_with_logits(notes[:, 0], batch.active, reduction="none")
+        off = (0.6 * torch.tanh(notes[:, 1]) - batch.cents / 100).abs() * batch.active
+        held = (batch.active * w).sum().clamp(min=1.0)
+        return 0.2 * (bce * w).sum() / known + 0.5 * (off * w).sum() / held
+
+    def _confusion(self, z: Tensor, source_domain: Tensor) -> tuple[Tensor, Tensor, float]:
+        """(cross entropy that reaches the encoder, the one that trains C on the detached latent, C's accuracy)."""
+        rows = torch.nonzero(source_domain >= 0)[:, 0]
+        if not len(rows):
+            zero = z.sum() * 0
+            return zero, zero, float("nan")
+        net, truth = self.translator.confusion, source_domain[rows]
+        warm = z[rows][:, :, self.warm_up :]
+        logits = net(warm.detach())
+        accuracy = float((logits.argmax(dim=1) == truth).float().mean())
+        frozen = {name: p.detach() for name, p in net.named_parameters()}
+        confused = F.cross_entropy(torch.func.functional_call(net, frozen, (warm,)), truth)
+        return confused, F.cross_entropy(logits, truth), accuracy

@@ -1,0 +1,142 @@
+"""What the live decoder is trained on: the power spectrum its controls *would* give, against the target's.
+
+The bank's spectrum is known in closed form (a line of the window's shape per partial, band-shaped noise), so
+nothing has to be synthesised while training: a step costs a scatter and two matrix products instead of
+hundreds of millions of cosines, and the random phases of the target do not disturb the gradient. Two
+resolutions: narrow bins (2,048 samples) for partials, mel bands of short windows (512) for attacks.
+Legend: P pitch, H partial, T control frame, J spectrum frame, K bin.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from umtn.decoders.live import LiveDecoder
+from umtn.decoders.noise import band_filters
+
+__all__ = ["BankSpectrumLoss", "mel_matrix"]
+
+FLOOR = 1e-8
+FINE = 4  # lines are placed to a quarter of a bin
+
+
+def mel_matrix(bins: int, rate: int, bands: int) -> Tensor:
+    """Triangular mel filters [bins, bands] that keep power (columns of a narrow line sum to about 1)."""
+    f = torch.linspace(0, rate / 2, bins)
+    top = 2595 * math.log10(1 + rate / 2 / 700)
+    edges = 700 * (10 ** (torch.linspace(0, top, bands + 2) / 2595) - 1)
+    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
+    up = (f[:, None] - low) / (centre - low)
+    down = (high - f[:, None]) / (high - centre)
+    return torch.minimum(up, down).clamp(min=0)
+
+
+def _window_line(size: int) -> Tensor:
+    """Power of a Hann window's main lobe at quarter bins from -2 to 2."""
+    d = torch.arange(-2 * FINE, 2 * FINE + 1, dtype=torch.float64) / FINE
+    lobe = torch.sinc(d) / (1 - d * d)
+    lobe[d.abs() == 1] = 0.5
+    return lobe.square().float()
+
+
+class BankSpectrumLoss(nn.Module):
+    """Distance between the spectrum of a LiveDecoder's controls and that of target audio."""
+
+    def __init__(self, rate: int, size: int = 2048, short: int = 512, bands: int = 64) -> None:
+        super().__init__()
+        self.rate, self.size, self.short = rate, size, short
+        bins = size // 2 + 1
+        f = torch.linspace(0, rate / 2, bins)
+        weight = 1 / (1 + f / 1500)
+        self.register_buffer("bin_weight", weight / weight.mean(), persistent=False)
+        self.register_buffer("line", _window_line(size)[None, None], persistent=False)
+        self.register_buffer("mel", mel_matrix(short // 2 + 1, rate, bands), persistent=False)
+        self.register_buffer("window", torch.hann_window(size), persistent=False)
+        self.register_buffer("short_window", torch.hann_window(short), persistent=False)
+
+    def power(self, audio_BN: Tensor, size: int, hop: int, window: Tensor) -> Tensor:
+        """|STFT|^2 [B, J, K], scaled so that a sine of amplitude A peaks at A^2; frame j is centred on j * hop."""
+        spectrum = torch.stft(
+            audio_BN, size, hop, window=window, center=True, pad_mode="constant", return_complex=True
+        )
+        return spectrum.abs().square().transpose(1, 2) * (4 / size) ** 2
+
+    def _lines(self, cycles: Tensor, power: Tensor, size: int) -> Tensor:
+        """Lines of `power` at `cycles` a sample, both [B, J, L] -> spectrum [B, J, K]."""
+        bins = size // 2 + 1
+        index = torch.round(cycles * size * FINE).long().clamp(0, bins * FINE - 1)
+        fine = torch.zeros(*power.shape[:2], bins * FINE, device=power.device, dtype=power.dtype)
+        fine = fine.scatter_add(2, index, power)
+        b, j = fine.shape[:2]
+        spread = F.conv1d(fine.reshape(b * j, 1, -1), self.line, stride=FINE, padding=2 * FINE)
+        return spread.reshape(b, j, -1)[:, :, :bins]
+
+    def _noise_power(self, decoder: LiveDecoder, size: int) -> Tensor:
+        """Power each band of unit gain leaves in each bin, [M, K]."""
+        taps = band_filters(decoder.noise.bands, decoder.noise.taps, self.rate).to(self.line.device)
+        return torch.fft.rfft(taps, size).abs().square() * 6 / size
+
+    def _smoothing(self, frames: int, hop: int, count: int, jump: int, size: int) -> Tensor:
+        """[T, J]: how the analysis window averages what the controls ramp to at each hop's end."""
+        t = (torch.arange(frames) + 1.0) * hop
+        c = torch.arange(count) * float(jump)
+        offset = ((t[:, None] - c[None]) / size).clamp(-0.5, 0.5)
+        w = torch.cos(math.pi * offset).square()
+        return w / w.sum(dim=0, keepdim=True).clamp(min=1e-6)
+
+    def forward(
+        self,
+        decoder: LiveDecoder,
+        amplitude_BPHT: Tensor,
+        semitones_BPT: Tensor,
+        gains_BMT: Tensor,
+        target_BN: Tensor,
+        weight_BT: Tensor,
+    ) -> Tensor:
+        """Mean log-spectral distance over frames of non-zero weight."""
+        bank = decoder.oscillators
+        amplitude = amplitude_BPHT * bank.audible[:, :, None]
+        cycles = (bank.f0[:, None] * bank.multiples[:, :, 0]).float()
+        narrow = self._narrow(decoder, amplitude, semitones_BPT, gains_BMT, target_BN, weight_BT, cycles)
+        return narrow + self._attack(decoder, amplitude, gains_BMT, target_BN, weight_BT, cycles)
+
+    def _narrow(
+        self,
+        decoder: LiveDecoder,
+        amplitude: Tensor,
+        semitones: Tensor,
+        gains: Tensor,
+        target: Tensor,
+        weight: Tensor,
+        cycles_PH: Tensor,
+    ) -> Tensor:
+        jump = 4 * decoder.hop
+        wanted = self.power(target, self.size, jump, self.window)
+        b, p, h, t = amplitude.shape
+        smooth = self._smoothing(t, decoder.hop, wanted.shape[1], jump, self.size).to(target)
+        lines = torch.matmul(amplitude.reshape(b, p * h, t), smooth).square().transpose(1, 2)
+        bend = torch.matmul(torch.exp2(semitones / 12), smooth).transpose(1, 2)  # B, J, P
+        cycles = (bend.unsqueeze(3) * cycles_PH).reshape(b, -1, p * h)
+        hiss = torch.matmul(torch.matmul(gains.square(), smooth).transpose(1, 2), self._noise_power(decoder, self.size))
+        given = self._lines(cycles.detach(), lines, self.size) + hiss
+        distance = (torch.log(given + FLOOR) - torch.log(wanted + FLOOR)).abs() * self.bin_weight
+        w = torch.matmul(weight, smooth)
+        return (distance.mean(dim=2) * w).sum() / w.sum().clamp(min=1.0)
+
+    def _attack(
+        self, decoder: LiveDecoder, amplitude: Tensor, gains: Tensor, target: Tensor, weight: Tensor, cycles_PH: Tensor
+    ) -> Tensor:
+        hop, p, h = decoder.hop, amplitude.shape[1], amplitude.shape[2]
+        b, t = amplitude.shape[0], amplitude.shape[3]
+        wanted = torch.matmul(self.power(target, self.short, hop, self.short_window)[:, 1 : t + 1], self.mel)
+        unit = torch.ones(1, 1, 1, device=target.device).expand(p * h, 1, 1)
+        table = torch.matmul(self._lines(cycles_PH.reshape(p * h, 1, 1), unit, self.short)[:, 0], self.mel)
+        hiss = torch.matmul(self._noise_power(decoder, self.short), self.mel)
+        lines = torch.matmul(amplitude.reshape(b, p * h, t).square().transpose(1, 2), table)
+        given = lines + torch.matmul(gains.square().transpose(1, 2), hiss)  # B, T, bands
+        padded = F.pad(given, [0, 0, 1, 1])
+        given = 0.5 * given + 0.25 * padded[:, :-2] + 0.25 * padded[:, 2:]  # the window spans two hops each side
+        distance = (torch.log(given + FLOOR) - torch.log(wanted + FLOOR)).abs().mean(dim=2)
+        return (distance * weight).sum() / weight.sum().clamp(min=1.0)

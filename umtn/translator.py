@@ -1,0 +1,73 @@
+"""One encoder, one decoder per domain, one confusion network (Mor et al. 2018), built from a config."""
+
+import torch
+from torch import Tensor, nn
+
+from umtn.config import Character, Config, LiveDecoderConfig, PitchEncoderConfig
+from umtn.confusion import ConfusionNetwork
+from umtn.decoders.base import Decoder, fold_noise
+from umtn.decoders.live import LiveDecoder
+from umtn.decoders.wavenet import WaveNetDecoder
+from umtn.encoder import WaveEncoder
+from umtn.errors import UserError
+from umtn.pitch_encoder import PitchEncoder
+
+__all__ = ["Translator"]
+
+
+def build_encoder(config: Config) -> nn.Module:
+    e = config.encoder
+    if isinstance(e, PitchEncoderConfig):
+        return PitchEncoder(config.sample_rate, config.hop, e.layout, e.channels, e.dilations, e.longest)
+    return WaveEncoder(config.hop, e.blocks, e.layers, e.kernel, e.channels, e.latent, e.causal)
+
+
+def build_decoder(config: Config, domain: str) -> Decoder:
+    d = config.decoder
+    if not isinstance(d, LiveDecoderConfig):
+        return WaveNetDecoder(
+            config.latent_channels, config.hop, d.blocks, d.layers, d.residual, d.skip, d.classes
+        )
+    if not isinstance(config.encoder, PitchEncoderConfig):
+        raise UserError("The live decoder reads the pitch encoder's latent; give the encoder kind 'pitch'.")
+    character = next((c for c in d.characters if c.domain == domain), Character(domain))
+    return LiveDecoder(
+        config.sample_rate,
+        config.hop,
+        config.encoder.layout,
+        d.hidden,
+        d.partials,
+        d.bands,
+        d.voices,
+        character.detune_cents,
+        character.inharmonicity,
+    )
+
+
+class Translator(nn.Module):
+    """encoder: audio_B1N -> z_BDT; decoders[domain]: z_BDT (and noise) -> audio_B1N."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = build_encoder(config)
+        self.decoders = nn.ModuleDict({domain: build_decoder(config, domain) for domain in config.domains})
+        self.confusion = ConfusionNetwork(
+            config.latent_channels, config.confusion.channels, len(config.domains)
+        )
+
+    def decoder(self, domain: str) -> Decoder:
+        if domain not in self.decoders:
+            raise UserError(
+                f"This model has no domain '{domain}'; it knows {', '.join(self.config.domains)}."
+            )
+        return self.decoders[domain]  # type: ignore[return-value]
+
+    def translate(self, audio_B1N: Tensor, domain: str, noise_B1N: Tensor | None = None) -> Tensor:
+        """D_domain(E(audio)), offline; N a multiple of the hop. Noise is drawn when it is not given."""
+        decoder = self.decoder(domain)
+        z = self.encoder(audio_B1N)
+        if decoder.needs_noise:
+            noise = torch.rand_like(audio_B1N) if noise_B1N is None else noise_B1N
+            z = torch.cat([z, fold_noise(noise, self.config.hop)], dim=1)
+        return decoder(z)  # type: ignore[no-any-return]
