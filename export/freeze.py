@@ -156,7 +156,7 @@ def _latency(
         figures[id] = measure_latency(encoder, decoder, rate)
         onset = None if isinstance(decoder, WaveNetDecoder) else measure_onset_ms(encoder, decoder, rate)
         half = "" if onset is None else f"; a note reaches half its level after {onset:.0f} ms"
-        report(f"{id}: answers {figures[id]} samples after a block's last sample{half}")
+        report(f"{id}: lags by {figures[id]} samples{half}")
     return max(figures.values())
 
 

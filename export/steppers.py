@@ -71,7 +71,7 @@ class OnnxStepper:
         options.log_severity_level = 3
         try:
             self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # noqa: BLE001  # onnxruntime has one class per failure, no common base
+        except Exception as error:  # onnxruntime has one class per failure, no common base
             reason = (str(error).strip().splitlines() or ["no reason given"])[0]
             raise BundleError(f"{graph.path}: ONNX Runtime cannot load it ({reason})") from None
         self._graph = graph

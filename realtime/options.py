@@ -154,7 +154,7 @@ def _seconds(text: str) -> float:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Parsed options; UserError with one sentence for whatever is wrong (argparse exits by itself on --help)."""
+    """Parsed options; UserError with one sentence for whatever is wrong (--help exits by itself)."""
     parser = build_parser()
     options, unknown = parser.parse_known_args(arguments)
     if unknown:

@@ -69,7 +69,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Status:
-    """One figure that the audio process reports; `string` ones come with the session's info, not as numbers."""
+    """One figure that audio reports; `string` ones come with the session's info, not as numbers."""
 
     name: str
     kind: Literal["float", "int", "choice", "string"]
@@ -84,6 +84,7 @@ class Status:
 
 # One line per entry, aligned: a table is read by its columns.
 # fmt: off
+# ruff: noqa: E501
 PARAMETERS: tuple[Parameter, ...] = (
     #         name               kind      low    high          unit  default curve     smoothing_ms
     Parameter("to",             "choice",  0.0,   MAX_DOMAINS - 1, "", 0.0,   "linear", 0.0,  "domain that the input is translated to; the change is cross-faded", "--to"),
@@ -106,7 +107,7 @@ STATUS: tuple[Status, ...] = (
     Status("domain",       "choice", "",   "domain that is sounding"),
     Status("engine",       "string", "",   "engine that computes the model"),
     Status("uptime",       "float",  "s",  "time since the audio started"),
-    Status("resets",       "int",    "",   "times the model was reset because its output was not finite or too loud"),
+    Status("resets",       "int",    "",   "times the model was reset, its output not being finite or sane"),
     Status("block",        "int",    "",   "samples in one block at the device's rate"),
     Status("rate",         "float",  "Hz", "sample rate of the device"),
 )

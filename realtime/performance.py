@@ -62,7 +62,7 @@ class Performance:
         self.view = TerminalView(self.shared, domains)
 
     def run(self) -> int:
-        """Play; 0 when it is over or was stopped, 1 if audio could not be kept alive. UserError: never started."""
+        """Play; 0 when over or stopped, 1 if audio could not be kept alive. UserError: never started."""
         handlers = self._listen_to_signals()
         log = _Collect(self._messages)
         logging.getLogger("realtime").addHandler(log)

@@ -8,6 +8,7 @@ If audio dies or hangs it is started again at once. If control dies, audio plays
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import time
 from collections import deque
@@ -66,7 +67,7 @@ class Session:
         self._error = ""
         self._stats: dict[str, Any] | None = None
         self._deaths: deque[float] = deque()
-        self._lost_at = self._since = self._polled = self._beat_at = time.monotonic()
+        self._lost_at = self._ready_at = self._since = self._polled = self._beat_at = time.monotonic()
         self._beat = 0
 
     @property
@@ -82,7 +83,7 @@ class Session:
     def start(self) -> None:
         """Spawn the audio process; `poll` tells when it is ready."""
         receive, send = self._context.Pipe(duplex=False)
-        arguments = (self._target, self.config, self.shared.name, send)
+        arguments = (self._target, self._remaining(), self.shared.name, send)
         self._process = self._context.Process(target=process.main, args=arguments, daemon=True, name="audio")
         with process.deaf_to_interrupts():
             self._process.start()
@@ -90,6 +91,13 @@ class Session:
         self._conn, self._state, self._error = receive, "starting", ""
         self._stats = None
         self._since = time.monotonic()
+
+    def _remaining(self) -> Any:
+        """The config; after a restart `seconds` is what is left of it."""
+        if not self.restarts or self.config.seconds is None:
+            return self.config
+        left_s = self.config.seconds - (time.monotonic() - self._ready_at)
+        return dataclasses.replace(self.config, seconds=max(left_s, 0.1))
 
     def wait_ready(self) -> dict[str, Any]:
         """Poll until audio plays; UserError carries the sentence if it could not start."""
@@ -119,7 +127,7 @@ class Session:
         return self.ending
 
     def stop(self) -> dict[str, Any] | None:
-        """Ask audio to close its files, wait, and only then use force; returns its figures if it sent them."""
+        """Ask audio to close its files, wait, only then use force; returns its figures if it sent them."""
         self.shared.stop_flag = True
         if self._process is not None and self._process.pid is not None:
             deadline = time.monotonic() + STOP_S
@@ -152,13 +160,14 @@ class Session:
             while self._conn is not None and self._conn.poll():
                 kind, content = self._conn.recv()
                 self._handle(kind, content)
-        except Exception:  # noqa: BLE001 - a pipe torn by a kill ends in EOF or in half a pickle; both mean: no more
+        except Exception:
             if self._conn is not None:
                 self._conn.close()
             self._conn = None
 
     def _handle(self, kind: str, content: Any) -> None:
         if kind == "ready":
+            self._ready_at = self._ready_at if self.info else time.monotonic()
             self.info = dict(content)
             if self._state == "starting" and self.restarts:
                 lost_s = time.monotonic() - self._lost_at

@@ -14,7 +14,7 @@ import secrets
 import threading
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker, shared_memory
 
 import numpy as np
@@ -43,10 +43,8 @@ class _Memory(shared_memory.SharedMemory):
     """Quiet at the end of the process even if a reader still holds an array on it."""
 
     def __del__(self) -> None:
-        try:
+        with suppress(OSError, BufferError):
             self.close()
-        except (OSError, BufferError):
-            pass
 
     def bytes(self) -> memoryview:
         """The mapped memory."""
@@ -179,10 +177,8 @@ class SharedState:
         empty = np.zeros(0)
         # The arrays must go first: memory that is still looked at cannot be closed.
         self.parameters, self.status, self._header = empty, empty, np.zeros(0, np.int64)
-        try:
+        with suppress(BufferError):  # someone kept a view: the memory goes when that view does
             self._memory.close()
-        except BufferError:  # someone kept a view: the memory goes when that view does
-            pass
 
     def adopt(self) -> None:
         """Take over the creator's duty to remove the memory; done at the end of this process."""
@@ -198,7 +194,5 @@ class SharedState:
         """Remove the memory from the system (creator only); who is attached keeps it until `close`."""
         if self._owner:
             self._owner = False
-            try:
+            with suppress(FileNotFoundError):
                 self._memory.unlink()
-            except FileNotFoundError:
-                pass

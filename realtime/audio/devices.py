@@ -36,7 +36,9 @@ def portaudio() -> Any:
         command = _INSTALL.get(sys.platform, _INSTALL["linux"])
         raise UserError(f"the PortAudio library is not installed; install it with: {command}") from None
     except ImportError:
-        raise UserError("the package sounddevice is missing; install it with: pip install sounddevice") from None
+        raise UserError(
+            "the package sounddevice is missing; install it with: pip install sounddevice"
+        ) from None
     return sounddevice
 
 
@@ -86,7 +88,9 @@ def resolve(spec: str, kind: str, sd: Any = None) -> Device:
     sd = sd or portaudio()
     devices = _all(sd, kind)
     if not devices:
-        escape = "play the built-in clip with --in demo" if kind == "input" else "use --out FILE.wav or --out none"
+        escape = (
+            "play the built-in clip with --in demo" if kind == "input" else "use --out FILE.wav or --out none"
+        )
         raise UserError(f"this machine has no audio {kind} device; {escape}")
     if spec.lower() in DEFAULT_NAMES[kind]:
         return _default(sd, kind, devices)
@@ -98,8 +102,12 @@ def resolve(spec: str, kind: str, sd: Any = None) -> Device:
     if len(found) == 1:
         return found[0]
     if found:
-        raise UserError(f"{len(found)} audio {kind} devices match {spec!r}; give a number: {_numbered(found)}")
-    raise UserError(f"no audio {kind} device is called {spec!r} (nor is there such a file); there are: {_numbered(devices)}")
+        raise UserError(
+            f"{len(found)} audio {kind} devices match {spec!r}; give a number: {_numbered(found)}"
+        )
+    raise UserError(
+        f"no audio {kind} device is called {spec!r} (nor is there such a file); there are: {_numbered(devices)}"
+    )
 
 
 def _numbered(devices: list[Device]) -> str:
@@ -122,7 +130,9 @@ def check_format(device: Device, kind: str, channels: int, rate_hz: int, sd: Any
     """Refuse a channel or a rate that the device does not have, saying what it offers."""
     sd = sd or portaudio()
     if channels > device.channels:
-        raise UserError(f"channel {channels} was asked for, but {device.name} has {device.channels} {kind} channel(s)")
+        raise UserError(
+            f"channel {channels} was asked for, but {device.name} has {device.channels} {kind} channel(s)"
+        )
     check = sd.check_input_settings if kind == "input" else sd.check_output_settings
     try:
         check(device=device.index, channels=channels, dtype="float32", samplerate=rate_hz)

@@ -44,7 +44,9 @@ def _open(path: Path) -> object:
         file = soundfile.SoundFile(path)
     except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
         reason = str(error).split(": ")[-1].rstrip(".")
-        raise UserError(f"{path} cannot be read as a sound file ({reason}); wav, flac, ogg and mp3 can") from None
+        raise UserError(
+            f"{path} cannot be read as a sound file ({reason}); wav, flac, ogg and mp3 can"
+        ) from None
     if file.frames < 2:
         file.close()
         held = "is empty" if file.frames == 0 else "holds a single sample"

@@ -33,12 +33,14 @@ from realtime.audio.wav import WavRecorder  # noqa: E402
 from realtime.audio.worker import Worker  # noqa: E402
 from realtime.engines import load_engine  # noqa: E402
 from realtime.errors import UserError  # noqa: E402
+from realtime.options import FILE_ENDINGS  # noqa: E402
 from realtime.shared import SharedState, SharedStateError  # noqa: E402
 
 __all__ = ["run_audio"]
 
 LOOK_SECONDS = 0.05
 FADE_SECONDS = 0.06
+FIRST_BLOCK_SECONDS = 1.0
 MAX_OUT_CHANNELS = 8  # beyond this a device is a mixer or a sound server, which is given stereo
 SWITCH_INTERVAL = 0.0005
 
@@ -126,7 +128,9 @@ class _Session:
             self._closing.callback(self._source.close)
         if record is not None:
             if file is not None and Path(record).exists() and os.path.samefile(file, record):
-                raise UserError(f"{record} is the input file; choose another --out, or it would be overwritten")
+                raise UserError(
+                    f"{record} is the input file; choose another --out, or it would be overwritten"
+                )
             self._recorder = WavRecorder(Path(record), self._rate)
             self._closing.callback(self._recorder.close)
         path = SignalPath(self._engine, self._rate, config.block)
@@ -209,7 +213,7 @@ class _Session:
             "input": self._input.name if self._input else str(sound_path(self._config.input)),
             "output": self._output.name if self._output else self._config.output,
             "rate": self._rate,
-            "block": self._config.block,
+            "block": self.worker.block_length or self._config.block,
             "latency_ms": split,
             "engine": self._engine.name,
             "backend": type(self._stream).__name__,
@@ -225,6 +229,9 @@ class _Session:
         gc.disable()
         sys.setswitchinterval(SWITCH_INTERVAL)
         self._stream.start()
+        deadline = time.monotonic() + FIRST_BLOCK_SECONDS
+        while self.worker.blocks == 0 and not self.worker.finished and time.monotonic() < deadline:
+            time.sleep(0.002)  # only the first block tells what block the device has
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -257,7 +264,7 @@ class _Session:
 
 def _is_file(output: str) -> bool:
     """Whether --out means a file: it has a sound file's ending (a device's number or name has none)."""
-    return Path(output).suffix.lower() in (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff")
+    return Path(output).suffix.lower() in FILE_ENDINGS
 
 
 def _check(config: AudioConfig) -> None:

@@ -9,7 +9,7 @@ allocates, locks or raises for anything that a signal can contain.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -58,7 +58,9 @@ class SignalPath:
     A call of an unexpected length moves the delay, once, to what any length needs.
     """
 
-    def __init__(self, engine: Engine, rate_hz: int, block: int | None, controls: Controls | None = None) -> None:
+    def __init__(
+        self, engine: Engine, rate_hz: int, block: int | None, controls: Controls | None = None
+    ) -> None:
         manifest = engine.manifest
         self.engine, self.rate_hz, self._block = engine, rate_hz, block
         self.controls = controls or Controls()
@@ -71,6 +73,7 @@ class SignalPath:
         # a block longer than a call may be is cut into irregular pieces
         known = None if block is None or block > MAX_CALL else block
         self.latency = Latency(span_at(rate_hz, manifest.sample_rate), reblocking_delay(*rates, known), model)
+        self._fresh = False
         self._make_buffers()
         self._make_ramps()
         self.input_repairs = 0
@@ -129,6 +132,11 @@ class SignalPath:
         np.multiply(self._fall[len(self._fall) - n :], self._last, out=out[:n])
         self._last = 0.0
 
+    def start_over(self) -> None:
+        """Forget all sound, and take the next call's length for the length to expect from then on."""
+        self.panic(self._raw[:1])
+        self._fresh = True
+
     def process(self, x: np.ndarray, out: np.ndarray) -> None:
         """x, out: [n] float32, n from 1 on; `out` may be `x`."""
         for start in range(0, len(x), MAX_CALL):
@@ -136,8 +144,12 @@ class SignalPath:
 
     def _call(self, x: np.ndarray, out: np.ndarray) -> None:
         n = len(x)
-        if n != self._block and self.latency.reblocking < self._any_delay:
-            self._lengthen()
+        if n != self._block:
+            if self._fresh:
+                self._expect(n)
+            elif self.latency.reblocking < self._any_delay:
+                self._set_reblocking(self._any_delay)
+        self._fresh = False
         self._follow()
         raw = self._raw[:n]
         np.copyto(raw, x)
@@ -165,10 +177,18 @@ class SignalPath:
             self.input_repairs += 1
         np.clip(raw, -8.0, 8.0, out=raw)
 
-    def _lengthen(self) -> None:
-        """The device broke its promise of a fixed block: from now on be ready for any."""
-        self._wet.write_zeros(self._any_delay - self.latency.reblocking)
-        self.latency = Latency(self.latency.resampler, self._any_delay, self.latency.model)
+    def _expect(self, n: int) -> None:
+        """The device has another block than was asked for, and says so with its first call."""
+        manifest = self.engine.manifest
+        self._block = n
+        self._wet.skip(len(self._wet))
+        self.latency = replace(self.latency, reblocking=0)
+        self._set_reblocking(reblocking_delay(self.rate_hz, manifest.sample_rate, manifest.block, n))
+
+    def _set_reblocking(self, delay: int) -> None:
+        """Later from now on: a device that broke its promise of a fixed block needs what any length needs."""
+        self._wet.write_zeros(delay - self.latency.reblocking)
+        self.latency = replace(self.latency, reblocking=delay)
         self._delay.delay = self.latency.total
 
     def _listen(self, raw: np.ndarray) -> None:

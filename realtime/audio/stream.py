@@ -46,6 +46,11 @@ class SkipDetector:
         return max(0, round(step / length_s))
 
 
+def is_jack(device: Device | None) -> bool:
+    """Whether the device belongs to PortAudio's JACK host API."""
+    return device is not None and device.name.endswith(", JACK Audio Connection Kit")
+
+
 class Stream(Protocol):
     """Started once, stopped once. io_latency_ms: what the device says that it adds, both ways together."""
 
@@ -112,7 +117,14 @@ class CallbackStream:
         self._worker, self._channel = worker, channel - 1
         self._skips = SkipDetector()
         settings: dict[str, Any] = dict(
-            samplerate=rate_hz, blocksize=block, dtype="float32", latency="low", clip_off=True, dither_off=True
+            samplerate=rate_hz,
+            # JACK's server sets the block. Asking PortAudio for one, even the same, costs a block of latency
+            # (measured: 128 frames at 128, 256 at 256); our own re-blocking takes what comes
+            blocksize=0 if is_jack(output_device or input_device) else block,
+            dtype="float32",
+            latency="low",
+            clip_off=True,
+            dither_off=True,
         )
         if input_device and output_device:
             self.stream = sd.Stream(

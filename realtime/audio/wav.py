@@ -98,7 +98,9 @@ class WavRecorder:
             self._file.seek(0)
             self._put(_header(self._rate, self._bytes))
         except OSError as error:
-            self.error = f"cannot write {self.path} ({error.strerror or error}); recording stopped, audio goes on"
+            self.error = (
+                f"cannot write {self.path} ({error.strerror or error}); recording stopped, audio goes on"
+            )
             self._discarded += len(data) // BYTES
 
     def _put(self, data: bytes) -> int:

@@ -92,7 +92,7 @@ class Worker:
         self.latency_extra_ms = 0.0
         self.realtime_priority = False
         self.finished = self.fade_out = False
-        self.blocks = self.samples = self.failures = 0
+        self.blocks = self.samples = self.failures = self.block_length = 0
         self.late = self.flagged = self.skipped = 0  # blocks: our own time, the device's flag, its clock
         self.last_failure = ""
         self.load = 0.0
@@ -111,7 +111,7 @@ class Worker:
         """Run everything once before the clock runs; leaves a fresh path."""
         for _ in range(times):
             self.path.process(self._in[:block], self._out[:block])
-        self.path.panic(self._out[:block])
+        self.path.start_over()
 
     def controls(self) -> None:
         """Parameters from the shared memory into the path."""
@@ -159,6 +159,7 @@ class Worker:
 
     def _count(self, n: int, us: float) -> None:
         self.blocks += 1
+        self.block_length = n
         self.samples += n
         block_us = 1e6 * n / self.path.rate_hz
         self.timing.add(us)

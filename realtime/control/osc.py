@@ -73,7 +73,8 @@ def _why_not_bound(host: str, port: int, error: Exception) -> str:
     reason = (
         "is in use (by another session?)" if number == errno.EADDRINUSE else f"cannot be opened ({error})"
     )
-    return f"OSC port {port} on {host} {reason}; choose another with --osc-port {(port + 1) % 65536}, or use --no-osc"
+    other = f"--osc-port {(port + 1) % 65536}"
+    return f"OSC port {port} on {host} {reason}; choose another with {other}, or use --no-osc"
 
 
 class OscServer:
@@ -85,7 +86,6 @@ class OscServer:
         self.stats = OscStats()
         self.failure: BaseException | None = None
         self._namespace = namespace
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="osc", daemon=True)
 
@@ -96,11 +96,7 @@ class OscServer:
     def stop(self) -> None:
         """End the thread and free the port; may be called twice, or without `start`."""
         self._stopping.set()
-        if self._thread.is_alive() and self._loop is not None:
-            try:
-                self._loop.call_soon_threadsafe(lambda: None)
-            except RuntimeError:
-                pass  # the loop has just closed by itself
+        if self._thread.is_alive():
             self._thread.join(2.0)
         self._socket.close()
 
@@ -111,14 +107,12 @@ class OscServer:
 
     def _run(self) -> None:
         # Windows' default loop cannot watch a socket, only its own transports.
-        self._loop = asyncio.SelectorEventLoop()
         try:
-            self._loop.run_until_complete(self._serve())
-        except Exception as error:  # noqa: BLE001 - whatever it was, it is reported, not raised in a thread
+            with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+                runner.run(self._serve())
+        except Exception as error:
             self.failure = error
-            _log.exception("the OSC server stopped; the audio plays on")
-        finally:
-            self._loop.close()
+            _log.error("the OSC server stopped (%s); the audio plays on", error)
 
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
@@ -193,7 +187,7 @@ class _Protocol(asyncio.DatagramProtocol):
         self._sender = sender
         try:
             replies = self._namespace.answer(message.address, message.arguments)
-        except Exception as error:  # noqa: BLE001 - our fault must not take other messages with it
+        except Exception as error:
             _log.exception("%s failed", message.address[:80])
             replies = [(ERROR, (f"{message.address[:80]} failed inside the program ({error})",))]
         if replies:
@@ -204,8 +198,8 @@ class _Protocol(asyncio.DatagramProtocol):
         if ahead <= 0:
             self._act(message, sender)
         elif ahead > MAX_AHEAD_S:
-            text = f"{message.address[:80]} is timed {ahead:.0f} s ahead, at most {MAX_AHEAD_S:.0f} s are accepted"
-            self._reply([(ERROR, (f"{text}; are the two clocks set alike?",))], sender)
+            text = f"{message.address[:80]} is timed {ahead:.0f} s ahead, at most {MAX_AHEAD_S:.0f} s"
+            self._reply([(ERROR, (f"{text} are accepted; are the two clocks set alike?",))], sender)
         elif len(self._later) >= MAX_SCHEDULED:
             text = f"{MAX_SCHEDULED} messages wait for their time already; {message.address[:80]} was refused"
             self._reply([(ERROR, (text,))], sender)

@@ -66,8 +66,8 @@ def _message(data: bytes, when: float) -> Message:
 
 def _check_tags(data: bytes) -> None:
     """python-osc skips a type it does not know, so that the next argument would take its place."""
-    comma = data.find(b",", data.find(b"\x00"))
-    tags = data[comma + 1 : data.find(b"\x00", comma)] if comma > 0 else b""
+    comma = (data.find(b"\x00") // 4 + 1) * 4  # strings are padded to multiples of 4
+    tags = data[comma + 1 : data.find(b"\x00", comma)] if data[comma : comma + 1] == b"," else b""
     for tag in tags.decode("latin-1"):
         if tag not in _KNOWN_TAGS:
             raise PacketError(f"an argument of type {tag!r}; accepted are i f s T F d h")

@@ -1,7 +1,7 @@
 """How the audio process is born, and what becomes of it when its control process is gone.
 
 Threading model: `main` runs in the audio process's main thread. One further thread sleeps in the kernel until
-the control process ends; it costs the audio nothing, and wakes only when there is no one else left to stop it.
+the control process ends; it costs the audio nothing, and wakes only when no one else is left to stop it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main(target: str, config: Any, shared_name: str, conn: connection.Connection
         getattr(importlib.import_module(module), function)(config, shared_name, conn)
     except ValueError as error:
         _tell(conn, str(error))
-    except Exception as error:  # noqa: BLE001 - the last place that can turn it into a sentence
+    except Exception as error:
         if os.environ.get("UMTN_DEBUG"):
             traceback.print_exc()
         _tell(conn, f"the audio process failed ({type(error).__name__}: {error}); UMTN_DEBUG=1 shows where")
@@ -62,7 +62,7 @@ def _tell(conn: connection.Connection, sentence: str) -> None:
 
 
 def _watch(shared_name: str) -> None:
-    """Sleep until the control process has ended; if that was no orderly stop, say how to stop what plays on."""
+    """Sleep until control has ended; if that was no orderly stop, say how to stop what plays on."""
     parent = parent_process()
     if parent is None:
         return

@@ -19,7 +19,7 @@ _UP_AND_CLEAR = "\x1b[1A\r\x1b[J"
 
 
 def bar(level_db: float, width: int = BAR_WIDTH, full: str = "█", empty: str = "·") -> str:
-    """FLOOR_DB .. 0 dB of full scale as a bar of `width` characters; what is not a number counts as silence."""
+    """FLOOR_DB .. 0 dB of full scale as a bar of `width` characters; NaN counts as silence."""
     level = level_db if math.isfinite(level_db) else FLOOR_DB
     share = min(max(1.0 - level / FLOOR_DB, 0.0), 1.0)
     lit = round(share * width)
@@ -36,16 +36,17 @@ def status_line(shared: SharedState, domains: tuple[str, ...], engine: str) -> s
     index = int(get("domain")) if math.isfinite(get("domain")) else 0
     domain = domains[index] if 0 <= index < len(domains) else "?"
     seconds = int(get("uptime")) if math.isfinite(get("uptime")) else 0
+    resets = f"  resets {get('resets'):.0f}" if get("resets") else ""
     flags = "".join(f"  {name.upper()}" for name in ("bypass", "mute") if shared.get(name) >= 0.5)
     return (
         f"to {domain}  latency {get('latency_ms'):.1f} ms  load {100 * get('load'):.0f} % "
-        f"(max {100 * get('load_max'):.0f} %)  xruns {get('xruns'):.0f}  resets {get('resets'):.0f}  "
+        f"(max {100 * get('load_max'):.0f} %)  xruns {get('xruns'):.0f}{resets}  "
         f"{engine}  {seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{flags}"
     )
 
 
 class TerminalView:
-    """Two lines redrawn in place on a terminal; elsewhere a line every few seconds, or when something changed."""
+    """Two lines redrawn in place on a terminal; elsewhere a line every few seconds, or on a change."""
 
     def __init__(self, shared: SharedState, domains: tuple[str, ...], stream: TextIO | None = None) -> None:
         self._shared = shared
@@ -112,7 +113,7 @@ class TerminalView:
 
 
 def start_lines(info: dict[str, Any], osc: str) -> list[str]:
-    """What was opened, what was granted, how to grant the rest, where to send OSC; `info` is the audio process's."""
+    """What was opened and granted, how to grant the rest, where to send OSC; `info` comes from audio."""
     first = (
         f"{info.get('input', 'input')} -> {info.get('output', 'output')}"
         f"   {info.get('rate', 0):g} Hz, block {info.get('block', 0)}, engine {info.get('engine', '?')}"

@@ -43,7 +43,9 @@ def _session(data: bytes, path: str, cuda: bool) -> ort.InferenceSession:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{path} of the bundle cannot be loaded by ONNX Runtime ({reason})") from None
     if cuda and session.get_providers()[0] != "CUDAExecutionProvider":
-        raise UserError("ONNX Runtime could not use the GPU (its CUDA libraries are missing); use --engine onnx")
+        raise UserError(
+            "ONNX Runtime could not use the GPU (its CUDA libraries are missing); use --engine onnx"
+        )
     return session
 
 
@@ -72,7 +74,12 @@ class _Stepper:
     """One graph with its states. `inputs` and `outputs` are host arrays, shared with whoever gave them."""
 
     def __init__(
-        self, data: bytes, graph: Graph, inputs: dict[str, np.ndarray], outputs: dict[str, np.ndarray], cuda: bool
+        self,
+        data: bytes,
+        graph: Graph,
+        inputs: dict[str, np.ndarray],
+        outputs: dict[str, np.ndarray],
+        cuda: bool,
     ) -> None:
         self._session = _session(data, graph.path, cuda)
         self._buffers = [[_Buffer(s, cuda) for s in graph.states] for _ in range(2)]
@@ -82,7 +89,12 @@ class _Stepper:
         self._turn = 0
 
     def _bind(
-        self, graph: Graph, inputs: dict[str, np.ndarray], outputs: dict[str, np.ndarray], source: int, target: int
+        self,
+        graph: Graph,
+        inputs: dict[str, np.ndarray],
+        outputs: dict[str, np.ndarray],
+        source: int,
+        target: int,
     ) -> Any:
         binding = self._session.io_binding()
         for port in graph.inputs:
@@ -127,7 +139,9 @@ class OnnxEngine:
         self._decoders, self._noisy = [], []
         for domain in manifest.domains:
             graph = manifest.graphs[domain.graph]
-            self._decoders.append(_Stepper(bundle.read(domain.graph), graph, inputs, {"audio": self._out}, cuda))
+            self._decoders.append(
+                _Stepper(bundle.read(domain.graph), graph, inputs, {"audio": self._out}, cuda)
+            )
             self._noisy.append(any(port.name == "noise" for port in graph.inputs))
 
     def encode(self, audio: np.ndarray) -> np.ndarray:

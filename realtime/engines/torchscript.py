@@ -34,7 +34,9 @@ class _Stepper:
 
     def reset(self) -> None:
         torch = self._torch
-        self._state = [torch.full(s.shape, s.initial, dtype=getattr(torch, s.dtype)) for s in self._graph.states]
+        self._state = [
+            torch.full(s.shape, s.initial, dtype=getattr(torch, s.dtype)) for s in self._graph.states
+        ]
 
     def step(self, *inputs: Any) -> Any:
         with self._torch.inference_mode():

@@ -34,7 +34,9 @@ def _model(
         return helper.make_tensor_value_info(pair[0], TensorProto.FLOAT, list(pair[1]))
 
     initializers = [numpy_helper.from_array(value, key) for key, value in constants.items()]
-    graph = helper.make_graph(nodes, name, [info(i) for i in inputs], [info(o) for o in outputs], initializers)
+    graph = helper.make_graph(
+        nodes, name, [info(i) for i in inputs], [info(o) for o in outputs], initializers
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.checker.check_model(model)
     return model.SerializeToString()

@@ -1,4 +1,4 @@
-"""`python -m realtime.run` as a user starts it: real processes, a real (tiny) bundle, the real audio process."""
+"""`python -m realtime.run` as a user starts it: a real (tiny) bundle, the real audio process."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ import numpy as np
 import pytest
 import soundfile
 
-ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "control")]
+from tests.realtime.control.oscclient import Client, eventually
+from tests.realtime.fakebundle import write_fake_bundle
 
-from fakebundle import write_fake_bundle
-from oscclient import Client, eventually
+ROOT = Path(__file__).parents[2]
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
@@ -135,7 +134,8 @@ def test_control_imports_neither_torch_nor_an_engine_nor_a_sound_card(folder: Pa
 import sys
 from realtime.run import main
 code = main({arguments!r})
-print("loaded:", [m for m in ("torch", "onnxruntime", "onnx", "sounddevice", "soundfile", "umtn") if m in sys.modules])
+heavy = ("torch", "onnxruntime", "onnx", "sounddevice", "soundfile", "umtn")
+print("loaded:", [m for m in heavy if m in sys.modules])
 sys.exit(code)
 """
     done = subprocess.run(

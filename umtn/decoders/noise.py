@@ -21,14 +21,17 @@ def band_edges_hz(bands: int, rate: int) -> List[float]:
 
 
 def band_filters(bands: int, taps: int, rate: int) -> Tensor:
-    """FIR band passes [bands, taps]: triangles on the mel scale, windowed, minimum delay by centring at taps/2."""
+    """FIR band passes [bands, taps]: triangles on the mel scale that sum to one, all with a delay of taps/2.
+
+    Equal gains thus give white noise: neighbouring bands share one noise and add in amplitude, not in power.
+    """
     edges = band_edges_hz(bands, rate)
     size = 2048
     f = torch.arange(size // 2 + 1, dtype=torch.float64) * rate / size
-    window = torch.hann_window(taps, periodic=False, dtype=torch.float64)
+    window = torch.hann_window(taps + 2, periodic=False, dtype=torch.float64)[1:-1]
     filters = []
     for low, centre, high in zip(edges, edges[1:], edges[2:]):
-        shape = torch.minimum((f - low) / (centre - low), (high - f) / (high - centre)).clamp(min=0).sqrt()
+        shape = torch.minimum((f - low) / (centre - low), (high - f) / (high - centre)).clamp(min=0)
         response = torch.fft.irfft(shape.to(torch.complex128), size).roll(taps // 2)[:taps]
         filters.append(response * window)
     return torch.stack(filters).float()

@@ -76,8 +76,20 @@ class BatchSource:
                 found.setdefault(track.score, {}).setdefault(track.domain, []).append(track)
         return found
 
-    def _choose_source(self, score: str) -> Track:
-        """Half of the time a domain's instrument (the confusion network needs them), else any other."""
+    def _choose_source(self, score: str, start: int) -> Track:
+        """Half of the time a domain's instrument (the confusion network needs them), else any other.
+
+        An instrument whose font is mute in a register that these bars use is drawn again, a few times.
+        """
+        rate = self.config.sample_rate
+        span = (start / rate, (start + self.samples) / rate)
+        for _ in range(8):
+            track = self._any_source(score)
+            if track.plays_all(self.data.score(score), *span):
+                break
+        return track
+
+    def _any_source(self, score: str) -> Track:
         instruments = self.sources[score]
         own = [i for i in instruments if i in self.config.domains]
         other = [i for i in instruments if i not in self.config.domains]
@@ -99,7 +111,7 @@ class BatchSource:
         target = tracks[rng.choice(len(tracks), p=weights / weights.sum())]
         start = int(rng.integers(0, target.length - self.samples + 1))
         paired = bool(self.sources) and rng.random() < config.training.share_paired
-        source = self._choose_source(target.score) if paired else target
+        source = self._choose_source(target.score, start) if paired else target
         frame_s = config.hop / config.sample_rate
         shape = (self.layout.pitches if self.layout else 1, self.frames)
         active, cents = np.zeros(shape, np.float32), np.zeros(shape, np.float32)

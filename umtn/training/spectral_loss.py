@@ -73,10 +73,11 @@ class BankSpectrumLoss(nn.Module):
         spread = F.conv1d(fine.reshape(b * j, 1, -1), self.line, stride=FINE, padding=2 * FINE)
         return spread.reshape(b, j, -1)[:, :, :bins]
 
-    def _noise_power(self, decoder: LiveDecoder, size: int) -> Tensor:
-        """Power each band of unit gain leaves in each bin, [M, K]."""
+    def _noise_shapes(self, decoder: LiveDecoder, size: int) -> Tensor:
+        """Amplitude each band of unit gain leaves in each bin, [M, K]; bands share a phase, so amplitudes add."""
         taps = band_filters(decoder.noise.bands, decoder.noise.taps, self.rate).to(self.line.device)
-        return torch.fft.rfft(taps, size).abs().square() * 6 / size
+        centred = F.pad(taps, [0, size - taps.shape[1]]).roll(-(decoder.noise.taps // 2), dims=1)
+        return torch.fft.rfft(centred).real * math.sqrt(6 / size)
 
     def _smoothing(self, frames: int, hop: int, count: int, jump: int, size: int) -> Tensor:
         """[T, J]: how the analysis window averages what the controls ramp to at each hop's end."""
@@ -119,7 +120,8 @@ class BankSpectrumLoss(nn.Module):
         lines = torch.matmul(amplitude.reshape(b, p * h, t), smooth).square().transpose(1, 2)
         bend = torch.matmul(torch.exp2(semitones / 12), smooth).transpose(1, 2)  # B, J, P
         cycles = (bend.unsqueeze(3) * cycles_PH).reshape(b, -1, p * h)
-        hiss = torch.matmul(torch.matmul(gains.square(), smooth).transpose(1, 2), self._noise_power(decoder, self.size))
+        mean_gains = torch.matmul(gains, smooth).transpose(1, 2)
+        hiss = torch.matmul(mean_gains, self._noise_shapes(decoder, self.size)).square()
         given = self._lines(cycles.detach(), lines, self.size) + hiss
         distance = (torch.log(given + FLOOR) - torch.log(wanted + FLOOR)).abs() * self.bin_weight
         w = torch.matmul(weight, smooth)
@@ -133,9 +135,9 @@ class BankSpectrumLoss(nn.Module):
         wanted = torch.matmul(self.power(target, self.short, hop, self.short_window)[:, 1 : t + 1], self.mel)
         unit = torch.ones(1, 1, 1, device=target.device).expand(p * h, 1, 1)
         table = torch.matmul(self._lines(cycles_PH.reshape(p * h, 1, 1), unit, self.short)[:, 0], self.mel)
-        hiss = torch.matmul(self._noise_power(decoder, self.short), self.mel)
+        hiss = torch.matmul(gains.transpose(1, 2), self._noise_shapes(decoder, self.short)).square()
         lines = torch.matmul(amplitude.reshape(b, p * h, t).square().transpose(1, 2), table)
-        given = lines + torch.matmul(gains.square().transpose(1, 2), hiss)  # B, T, bands
+        given = lines + torch.matmul(hiss, self.mel)  # B, T, bands
         padded = F.pad(given, [0, 0, 1, 1])
         given = 0.5 * given + 0.25 * padded[:, :-2] + 0.25 * padded[:, 2:]  # the window spans two hops each side
         distance = (torch.log(given + FLOOR) - torch.log(wanted + FLOOR)).abs().mean(dim=2)

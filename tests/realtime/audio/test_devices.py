@@ -23,7 +23,9 @@ class FakeSoundDevice:
     PortAudioError = PortAudioError
     rows = [("USB Mic One", 1, 0), ("USB Mic Two", 2, 0), ("Speakers", 0, 2), ("Scarlett", 4, 4)]
 
-    def __init__(self, default: tuple[int, int] = (1, 2), rows: list[tuple[str, int, int]] | None = None) -> None:
+    def __init__(
+        self, default: tuple[int, int] = (1, 2), rows: list[tuple[str, int, int]] | None = None
+    ) -> None:
         self.default = SimpleNamespace(device=default)
         if rows is not None:
             self.rows = rows
@@ -33,7 +35,13 @@ class FakeSoundDevice:
 
     def query_devices(self) -> list[dict[str, Any]]:
         return [
-            {"name": n, "hostapi": 0, "max_input_channels": i, "max_output_channels": o, "default_samplerate": 48000.0}
+            {
+                "name": n,
+                "hostapi": 0,
+                "max_input_channels": i,
+                "max_output_channels": o,
+                "default_samplerate": 48000.0,
+            }
             for n, i, o in self.rows
         ]
 
@@ -69,7 +77,11 @@ def test_without_a_default_the_first_is_taken() -> None:
 @pytest.mark.parametrize(
     ("spec", "kind", "says"),
     [
-        ("usb", "input", r"2 audio input devices match 'usb'; give a number: \[0\] USB Mic One, ALSA; \[1\] USB"),
+        (
+            "usb",
+            "input",
+            r"2 audio input devices match 'usb'; give a number: \[0\] USB Mic One, ALSA; \[1\] USB",
+        ),
         ("piano", "input", r"no audio input device is called 'piano'.*\[0\] USB Mic One.*\[3\] Scarlett"),
         ("9", "input", r"no audio input device number 9; there are: \[0\]"),
         ("0", "output", r"no audio output device number 0; there are: \[2\] Speakers, ALSA; \[3\]"),

@@ -117,7 +117,7 @@ def test_a_recording_holds_what_was_written(tmp_path: Path) -> None:
     recorder.close()
     y, rate = soundfile.read(tmp_path / "new" / "y.wav")
     assert rate == 44100 and recorder.lost == 0
-    assert np.abs(x - y).max() < 2**-23
+    assert np.abs(x - y).max() <= 2**-23
 
 
 def test_a_recording_is_playable_at_every_moment(tmp_path: Path) -> None:
@@ -156,7 +156,9 @@ def test_other_formats_and_bad_places_are_refused(tmp_path: Path) -> None:
         WavRecorder(tmp_path / "file" / "y.wav", 48000)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="directories cannot be opened there either, with another error")
+@pytest.mark.skipif(
+    sys.platform == "win32", reason="directories cannot be opened there either, with another error"
+)
 def test_a_folder_is_no_file_to_record_to(tmp_path: Path) -> None:
     (tmp_path / "y.wav").mkdir()
     with pytest.raises(UserError, match="cannot write"):

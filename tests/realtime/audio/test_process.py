@@ -58,7 +58,9 @@ def start(tmp_path: Path) -> Iterator[Any]:
     running: list[Audio] = []
 
     def _start(parameters: dict[str, float] | None = None, **config: Any) -> Audio:
-        settings: dict[str, Any] = dict(bundle=bundle, input=str(tmp_path / "in.wav"), output="none", realtime_priority=False)
+        settings: dict[str, Any] = dict(
+            bundle=bundle, input=str(tmp_path / "in.wav"), output="none", realtime_priority=False
+        )
         audio = Audio(AudioConfig(**{**settings, **config}), **(parameters or {}))
         running.append(audio)
         return audio

@@ -7,7 +7,15 @@ import pytest
 
 from realtime.audio.resample import Resampler, outputs_after, span_at
 
-RATES = [(48000, 24000), (24000, 48000), (44100, 24000), (24000, 44100), (96000, 24000), (8000, 24000), (22050, 16000)]
+RATES = [
+    (48000, 24000),
+    (24000, 48000),
+    (44100, 24000),
+    (24000, 44100),
+    (96000, 24000),
+    (8000, 24000),
+    (22050, 16000),
+]
 
 
 def run(resampler: Resampler, x: np.ndarray, sizes: list[int]) -> np.ndarray:

@@ -57,7 +57,9 @@ def largest_jump(x: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("block", [1, 16, 40, 128, 256, 441, 8193])
-@pytest.mark.parametrize("rates", [(48000, 24000, 128), (44100, 24000, 128), (48000, 16000, 160), (24000, 24000, 128)])
+@pytest.mark.parametrize(
+    "rates", [(48000, 24000, 128), (44100, 24000, 128), (48000, 16000, 160), (24000, 24000, 128)]
+)
 def test_wet_is_the_input_after_exactly_the_declared_latency(
     folder: Path, block: int, rates: tuple[int, int, int]
 ) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from oscclient import Client
 
 from realtime.control.namespace import Namespace
 from realtime.control.osc import OscServer
 from realtime.shared import SharedState
+from tests.realtime.control.oscclient import Client
 
 DOMAINS = ("strings", "piano", "winds")
 

@@ -15,7 +15,7 @@ from realtime.audio.config import AudioConfig
 from realtime.shared import SharedState
 
 DOMAINS = ("strings", "piano", "winds")
-TARGET = f"{Path(__file__).stem}:run_audio"
+TARGET = "tests.realtime.control.fakeaudio:run_audio"
 
 
 def run_audio(config: AudioConfig, shared_name: str, conn: Connection) -> None:

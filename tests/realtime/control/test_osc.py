@@ -6,9 +6,9 @@ import random
 import struct
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from oscclient import Client, eventually
 from pythonosc.osc_bundle_builder import OscBundleBuilder
 from pythonosc.osc_message_builder import OscMessageBuilder
 
@@ -18,9 +18,10 @@ from realtime.control.packet import encode
 from realtime.errors import UserError
 from realtime.parameters import PARAMETERS
 from realtime.shared import SharedState
+from tests.realtime.control.oscclient import Client, eventually
 
 
-def typed(address: str, *pairs: tuple[str, object]) -> bytes:
+def typed(address: str, *pairs: tuple[str, Any]) -> bytes:
     builder = OscMessageBuilder(address)
     for tag, value in pairs:
         builder.add_arg(value, tag)
@@ -33,7 +34,7 @@ def bundle(when: float, *messages: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(("tag", "value"), [("f", 1.0), ("i", 1), ("d", 1.0), ("h", 1), ("T", True)])
-def test_every_numeric_type_sets(client: Client, shared: SharedState, tag: str, value: object) -> None:
+def test_every_numeric_type_sets(client: Client, shared: SharedState, tag: str, value: float) -> None:
     shared.set("mix", 0.0)
     client.raw(typed("/umtn/mix", (tag, value)))
     client.settle()
@@ -234,7 +235,7 @@ def test_a_port_in_use_is_named_with_the_way_out(server: OscServer, namespace: N
 
 
 def test_a_host_that_is_none_of_ours(namespace: Namespace) -> None:
-    with pytest.raises(UserError, match="192.0.2.7"):
+    with pytest.raises(UserError, match=r"192\.0\.2\.7"):
         OscServer(namespace, "192.0.2.7", 0)
 
 

@@ -8,11 +8,13 @@ import math
 import pytest
 
 from realtime.options import build_parser
-from realtime.parameters import PARAMETERS, STATUS, Parameter, by_name, markdown_table, with_domains
+from realtime.parameters import PARAMETERS, STATUS, Parameter, Status, by_name, markdown_table, with_domains
+
+ENTRIES: tuple[Parameter | Status, ...] = (*PARAMETERS, *STATUS)
 
 
 def test_names_and_addresses_are_unique() -> None:
-    addresses = [entry.address for entry in (*PARAMETERS, *STATUS)]
+    addresses = [entry.address for entry in ENTRIES]
     assert len(set(addresses)) == len(addresses)
     options = [p.cli for p in PARAMETERS if p.cli]
     assert len(set(options)) == len(options)
@@ -51,7 +53,7 @@ def test_domains_narrow_the_choice() -> None:
 
 def test_the_readme_table_has_a_row_for_each() -> None:
     table = markdown_table()
-    for entry in (*PARAMETERS, *STATUS):
+    for entry in ENTRIES:
         assert table.count(f"| `{entry.address}` |") == 1
     widths = {line.count("|") for line in table.split("\n\n")[0].splitlines()}
     assert widths == {6}

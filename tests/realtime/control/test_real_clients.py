@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TextIO
 
 import pytest
-from oscclient import eventually
 
 from realtime.control.osc import OscServer
 from realtime.shared import SharedState
+from tests.realtime.control.oscclient import eventually
 
 LIBLO = pytest.mark.skipif(not shutil.which("oscsend"), reason="liblo-tools is not installed")
 PD = pytest.mark.skipif(not shutil.which("pd"), reason="Pure Data is not installed")

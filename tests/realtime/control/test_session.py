@@ -1,4 +1,4 @@
-"""The audio process (a fake one) dies, hangs, fails to start; control is killed; Ctrl-C. Real processes and signals."""
+"""The audio process (a fake one) dies or hangs; control is killed; Ctrl-C. Real processes and signals."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakeaudio import TARGET
-from oscclient import Client, eventually
 
 from realtime import session as session_module
 from realtime.audio.config import AudioConfig
 from realtime.errors import UserError
+from realtime.performance import Performance
 from realtime.session import Session
 from realtime.shared import SharedState
+from tests.realtime.control.fakeaudio import DOMAINS, TARGET
+from tests.realtime.control.oscclient import Client, eventually
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
@@ -113,6 +114,32 @@ def test_it_ends_by_itself_when_audio_is_done(shared: SharedState) -> None:
     assert session.ending.stats is not None
     assert (session.ending.code, session.ending.stats["xruns"]) == (0, 0)
     session.stop()
+
+
+def test_an_osc_server_that_fails_is_opened_again_on_its_port() -> None:
+    performance = Performance(AudioConfig(bundle=""), DOMAINS, {}, ("127.0.0.1", 0), TARGET)
+    try:
+        first = performance.osc
+        assert first is not None
+        first._serve = _fail  # type: ignore[method-assign]
+        first.start()
+        assert eventually(lambda: not first.alive)
+        assert isinstance(first.failure, RuntimeError)
+        performance._keep_osc_alive()
+        assert performance.osc is not None
+        assert performance.osc.port == first.port
+        client = Client(first.port)
+        client.settle()
+        client.socket.close()
+    finally:
+        if performance.osc:
+            performance.osc.stop()
+        performance.shared.unlink()
+        performance.shared.close()
+
+
+async def _fail() -> None:
+    raise RuntimeError("a fault")
 
 
 # The whole of control as a process of its own
@@ -234,13 +261,12 @@ def test_osc_steers_a_whole_session_and_survives_a_restart_of_audio(tmp_path: Pa
         wait_playing(port)
         client = Client(port)
         client.send("/umtn/to", "winds")
-        client.send("/umtn/status/domain")
-        assert eventually(
-            lambda: (
-                client.send("/umtn/status/domain") is None
-                and client.expect("/umtn/status/domain") == ("winds",)
-            )
-        )
+
+        def sounding() -> object:
+            client.send("/umtn/status/domain")
+            return client.expect("/umtn/status/domain")[0]
+
+        assert eventually(lambda: sounding() == "winds")
         shared = SharedState.attach(name.read_text())
         audio = [
             pid for pid in children(process.pid) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()

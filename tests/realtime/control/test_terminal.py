@@ -83,7 +83,8 @@ def test_a_closed_pipe_ends_the_view_only(shared: SharedState) -> None:
 def test_start_and_end_lines() -> None:
     info = {
         "input": "mic", "output": "out", "rate": 48000, "block": 256, "engine": "onnx",
-        "latency_ms": {"io": 5.0, "model": 7.5}, "granted": ["SCHED_FIFO 5"], "advice": ["locked memory: do this"],
+        "latency_ms": {"io": 5.0, "model": 7.5},
+        "granted": ["SCHED_FIFO 5"], "advice": ["locked memory: do this"],
     }  # fmt: skip
     text = "\n".join(start_lines(info, "OSC on 9100"))
     for part in (

@@ -78,7 +78,11 @@ def test_a_reset_domain_starts_anew_and_the_others_go_on(bundle: Bundle) -> None
 def test_own_noise_differs_from_block_to_block_and_follows_the_seed(bundle: Bundle) -> None:
     outputs = []
     for _ in range(2):
-        engine, silence, out = OnnxEngine(bundle, seed=5), np.zeros(128, np.float32), np.zeros(128, np.float32)
+        engine, silence, out = (
+            OnnxEngine(bundle, seed=5),
+            np.zeros(128, np.float32),
+            np.zeros(128, np.float32),
+        )
         engine.encode(silence)
         for _ in range(2):
             engine.decode(1, out)

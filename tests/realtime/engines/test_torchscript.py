@@ -60,5 +60,7 @@ def test_the_probe_is_met(tmp_path: Path) -> None:
     for name, module in (("encoder", Encoder()), ("strings", Mean()), ("piano", Bright())):
         files[f"torchscript/{name}.ts"] = scripted(module)
     write_bundle(tmp_path / "both.umtn", dataclasses.replace(plain.manifest, files={}), files)
-    engine = load_engine(Bundle.open(tmp_path / "both.umtn"), "torchscript")  # refuses a wrong probe by itself
+    engine = load_engine(
+        Bundle.open(tmp_path / "both.umtn"), "torchscript"
+    )  # refuses a wrong probe by itself
     assert engine.name == "torchscript"

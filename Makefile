@@ -1,0 +1,39 @@
+# make play    sets everything up and plays            make test    sets up, lints, checks types, tests
+# make bench   prints the speed figures                make evaluate  prints the sound figures
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+PLAY_PACKAGES := libportaudio2 libsndfile1 python3-venv
+TEST_PACKAGES := $(PLAY_PACKAGES) jackd2 fluidsynth fluid-soundfont-gm timgm6mb-soundfont puredata-core liblo-tools
+
+.PHONY: play test check bench evaluate clean
+
+play: $(VENV)/.play
+	$(RUN) -m realtime.play $(ARGS)
+
+test: $(VENV)/.test check
+	$(RUN) -m pytest $(ARGS)
+
+check: $(VENV)/.test
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+bench: $(VENV)/.play
+	$(RUN) -m realtime.bench $(ARGS)
+
+$(VENV)/.play: pyproject.toml
+	scripts/system-packages $(PLAY_PACKAGES)
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install -q --disable-pip-version-check -e .
+	touch $@
+
+$(VENV)/.test: pyproject.toml $(VENV)/.play
+	scripts/system-packages $(TEST_PACKAGES)
+	$(VENV)/bin/pip install -q --disable-pip-version-check "torch>=2.6,<2.14"
+	$(VENV)/bin/pip install -q --disable-pip-version-check -e ".[train,dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) out

@@ -1,0 +1,197 @@
+"""`python -m realtime.bench`: what a bundle costs on this machine, beside the same graphs run by PyTorch.
+
+One thread, real signal path, real clip. `--latency` and `--soak MINUTES` need jackd (see bench_jack.py).
+"""
+
+from __future__ import annotations
+
+import os
+
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_variable] = "1"
+
+import argparse  # noqa: E402
+import gc  # noqa: E402
+import importlib.util  # noqa: E402
+import json  # noqa: E402
+import subprocess  # noqa: E402
+import sys  # noqa: E402
+import time  # noqa: E402
+from collections.abc import Callable, Sequence  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+import numpy as np  # noqa: E402
+
+from realtime.errors import UserError  # noqa: E402
+from realtime.options import DEFAULT_BUNDLE, find_bundle  # noqa: E402
+
+__all__ = ["main", "measure"]
+
+STEPS = 2000
+RATE_HZ, BLOCK = 48000, 256
+_CHILD = """
+import json, sys, time
+start = time.perf_counter()
+from export.bundle import Bundle
+from realtime.audio.process import run_audio
+from realtime.audio.signal_path import SignalPath
+from realtime.engines import load_engine
+imported = time.perf_counter()
+path = SignalPath(load_engine(Bundle.open(sys.argv[1]), sys.argv[2]), 48000, 256)
+loaded = time.perf_counter()
+print(json.dumps([imported - start, loaded - imported]))
+try:
+    for line in open("/proc/self/status"):
+        if line.startswith("VmRSS"):
+            print(int(line.split()[1]) / 1024)
+except OSError:
+    pass
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the figures; exit code 2 and one sentence for bad input."""
+    parser = argparse.ArgumentParser(prog="python -m realtime.bench", description=__doc__.split("\n")[0])
+    parser.add_argument("--bundle", default=DEFAULT_BUNDLE, help="a .umtn file or a shipped one's name")
+    parser.add_argument("--engine", default="onnx")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    parser.add_argument("--latency", action="store_true", help="impulse through jackd's dummy driver")
+    parser.add_argument("--soak", type=float, metavar="MINUTES", help="play over jackd while OSC floods in")
+    parser.add_argument("--block", type=int, help="frames (default: 128 for --latency, else 256)")
+    options = parser.parse_args(arguments)
+    try:
+        path = find_bundle(options.bundle)
+        if options.latency or options.soak:
+            from realtime import bench_jack
+
+            if options.latency:
+                figures = bench_jack.latency(path, options.engine, options.block or 128)
+            else:
+                figures = bench_jack.soak(path, options.engine, options.block or BLOCK, options.soak)
+        else:
+            figures = measure(path, options.engine, options.block or BLOCK)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(figures, indent=1) if options.json else "\n".join(_lines(figures)))
+    return 0
+
+
+def measure(path: Path, engine_name: str = "onnx", block: int = BLOCK) -> dict[str, Any]:
+    """All figures of one bundle; times in microseconds unless the key says otherwise."""
+    from export.bundle import Bundle
+    from realtime.engines import load_engine
+
+    bundle = Bundle.open(path)
+    manifest = bundle.manifest
+    engine = load_engine(bundle, engine_name)
+    figures: dict[str, Any] = {
+        "bundle": manifest.name,
+        "engine": f"{engine.name}, one thread",
+        "model_block_us": round(1e6 * manifest.block / manifest.sample_rate, 1),
+        **_start_up(path, engine_name),
+        **_engine_times(engine),
+        **_path_times(engine, block),
+    }
+    torch = importlib.util.find_spec("torch") is not None
+    if torch and engine.name != "torchscript" and "torchscript/encoder.ts" in bundle.names:
+        twin = _engine_times(load_engine(bundle, "torchscript"))
+        figures["pytorch"] = {**twin, "name": "TorchScript, one thread"}
+        figures["pytorch_slower_by"] = {key: round(twin[key] / figures[key], 2) for key in twin}
+    else:
+        figures["pytorch"] = "not measured: " + (
+            "the bundle holds no torchscript" if torch else "torch is missing"
+        )
+    return figures
+
+
+def _start_up(path: Path, engine_name: str) -> dict[str, float]:
+    """In a fresh interpreter, as a performer starts it."""
+    began = time.perf_counter()
+    run = subprocess.run(
+        [sys.executable, "-c", _CHILD, str(path), engine_name], capture_output=True, text=True, check=False
+    )
+    whole = time.perf_counter() - began
+    if run.returncode:
+        raise UserError(
+            f"the bundle could not be loaded in a fresh process ({run.stderr.strip().splitlines()[-1]})"
+        )
+    lines = run.stdout.splitlines()
+    imports, load = json.loads(lines[0])
+    figures = {"import_s": round(imports, 3), "load_s": round(load, 3), "process_s": round(whole, 3)}
+    if len(lines) > 1:
+        figures["resident_mb"] = round(float(lines[1]), 1)
+    return figures
+
+
+def _times(call: Callable[[], object], steps: int = STEPS) -> np.ndarray:
+    """Microseconds of each call, after a warm-up."""
+    for _ in range(max(20, steps // 20)):
+        call()
+    times = np.empty(steps)
+    gc.collect()
+    gc.disable()
+    for i in range(steps):
+        start = time.perf_counter_ns()
+        call()
+        times[i] = time.perf_counter_ns() - start
+    gc.enable()
+    return times / 1000
+
+
+def _engine_times(engine: Any) -> dict[str, float]:
+    """Median of one step of the encoder and of each decoder."""
+    manifest = engine.manifest
+    audio = np.random.default_rng(0).uniform(-0.3, 0.3, manifest.block).astype(np.float32)
+    out = np.empty(manifest.block, np.float32)
+    figures = {"encoder_us": round(float(np.median(_times(lambda: engine.encode(audio)))), 1)}
+    for i, domain in enumerate(manifest.domains):
+        steps = _times(lambda i=i: engine.decode(i, out), STEPS // 2)  # type: ignore[misc]
+        figures[f"decoder_us.{domain.id}"] = round(float(np.median(steps)), 1)
+    engine.reset()
+    return figures
+
+
+def _path_times(engine: Any, block: int) -> dict[str, Any]:
+    """The whole signal path on the built-in clip, as the callback runs it."""
+    from realtime.audio.files import DEMO, FileSource
+    from realtime.audio.signal_path import SignalPath
+
+    path = SignalPath(engine, RATE_HZ, block)
+    clip = np.zeros(STEPS * block, np.float32)
+    source = FileSource(DEMO, RATE_HZ)
+    source.read(clip)
+    source.close()
+    clip = np.tile(clip[: source.frames], STEPS * block // source.frames + 2)
+    out, at = np.empty(block, np.float32), 0
+
+    def step() -> None:
+        nonlocal at
+        path.process(clip[at : at + block], out)
+        at = at + block if at + 2 * block < len(clip) else 0
+
+    us = _times(step)
+    length_us = 1e6 * block / RATE_HZ
+    return {
+        "path_block": f"{block} at {RATE_HZ} Hz = {length_us:.0f} us",
+        "path_mean_us": round(float(us.mean()), 1),
+        "path_p99_us": round(float(np.percentile(us, 99)), 1),
+        "path_max_us": round(float(us.max()), 1),
+        "path_rtf": round(float(us.mean()) / length_us, 4),
+        "path_latency_ms": round(1000 * path.latency.total / RATE_HZ, 3),
+    }
+
+
+def _lines(figures: dict[str, Any], indent: str = "") -> list[str]:
+    lines = []
+    for key, value in figures.items():
+        if isinstance(value, dict):
+            lines += [f"{indent}{key}:", *_lines(value, indent + "  ")]
+        else:
+            lines.append(f"{indent}{key:<{32 - len(indent)}} {value}")
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""The closed-form spectrum the live decoder is trained on equals the spectrum of what it really plays."""
+
+import pytest
+import torch
+
+from umtn.decoders.live import LiveDecoder
+from umtn.latent import PitchLatent
+from umtn.training.spectral_loss import BankSpectrumLoss
+
+RATE, HOP, FRAMES = 24000, 128, 120
+
+
+@pytest.fixture
+def decoder() -> LiveDecoder:
+    torch.manual_seed(3)
+    return LiveDecoder(RATE, HOP, PitchLatent(), 8, 12, 24, 10, (0.0,), 3e-4)
+
+
+def play(decoder: LiveDecoder, amplitude, semitones, gains):  # type: ignore[no-untyped-def]
+    tones, _ = decoder.oscillators.run(amplitude, semitones, decoder.oscillators.init_state(1))
+    noise = torch.rand(1, 1, FRAMES * HOP)
+    breath, _ = decoder.noise.run(gains, noise, decoder.noise.init_state(1))
+    return (tones + breath)[:, 0]
+
+
+def controls(pitch: int | None, hiss: float, bend: float = 0.0):  # type: ignore[no-untyped-def]
+    amplitude, semitones = torch.zeros(1, 76, 12, FRAMES), torch.full((1, 76, FRAMES), bend)
+    if pitch is not None:
+        amplitude[0, pitch - 28] = 0.2 / torch.arange(1, 13)[:, None]
+    return amplitude, semitones, torch.full((1, 24, FRAMES), hiss)
+
+
+@pytest.mark.parametrize("pitch, bend", [(45, 0.0), (69, 0.0), (69, 0.37), (84, -0.2)])
+def test_lines_stand_where_the_oscillators_play(decoder: LiveDecoder, pitch: int, bend: float) -> None:
+    loss = BankSpectrumLoss(RATE)
+    amplitude, semitones, gains = controls(pitch, 0.0, bend)
+    audio = play(decoder, amplitude, semitones, gains)
+    real = loss.power(audio, 2048, 512, loss.window)[0, 12]
+    bank = decoder.oscillators
+    cycles = (bank.f0[:, None] * bank.multiples[:, :, 0]).float() * 2 ** (bend / 12)
+    lines = (amplitude * bank.audible[:, :, None])[0, :, :, 60].square().reshape(1, 1, -1)
+    given = loss._lines(cycles.reshape(1, 1, -1), lines, 2048)[0, 0]
+    peaks = given > 1e-4
+    assert peaks.sum() > 6
+    error_db = 10 * torch.log10(given[peaks] / real[peaks])
+    # a quarter bin of rounding costs a few dB on the slope of a line, nothing on its top
+    assert error_db.abs().median() < 1.0
+    assert error_db.abs().max() < 5.0
+
+
+def test_noise_power_is_what_the_bank_plays(decoder: LiveDecoder) -> None:
+    loss = BankSpectrumLoss(RATE)
+    audio = play(decoder, *controls(None, 0.05))
+    real = loss.power(audio, 2048, 512, loss.window)[0, 4:-4].mean(dim=0)
+    given = (loss._noise_shapes(decoder, 2048) * 0.05).sum(dim=0).square()
+    bands = real[8:1000].reshape(-1, 31).mean(dim=1) / given[8:1000].reshape(-1, 31).mean(dim=1)
+    assert (10 * torch.log10(bands)).abs().max() < 1.5
+
+
+def test_loss_is_small_for_its_own_sound_and_large_for_another(decoder: LiveDecoder) -> None:
+    loss = BankSpectrumLoss(RATE)
+    wanted = controls(60, 0.002)
+    audio = play(decoder, *wanted)
+    weight = torch.ones(1, FRAMES)
+    weight[:, :20] = 0
+    weight[:, -10:] = 0
+    own = loss(decoder, *wanted, audio, weight)
+    other = loss(decoder, *controls(61, 0.002), audio, weight)
+    louder = loss(decoder, *controls(60, 0.02), audio, weight)
+    assert own < 1.6  # the noise's own scatter: two terms of about 0.6 nats
+    assert other > own + 0.3
+    assert louder > own + 0.5
+
+
+def test_gradients_reach_amplitudes_and_noise(decoder: LiveDecoder) -> None:
+    amplitude, semitones, gains = (t.requires_grad_() for t in controls(60, 0.01))
+    audio = play(decoder, *controls(64, 0.01)).detach()
+    loss = BankSpectrumLoss(RATE)(decoder, amplitude, semitones, gains, audio, torch.ones(1, FRAMES))
+    loss.backward()
+    assert amplitude.grad is not None and amplitude.grad[0, 32].abs().sum() > 0
+    assert gains.grad is not None and gains.grad.abs().sum() > 0
