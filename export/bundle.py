@@ -174,7 +174,7 @@ def _write_zip(file: BinaryIO, manifest: Manifest, files: Mapping[str, bytes]) -
 
 @contextlib.contextmanager
 def _zip(path: Path) -> Iterator[zipfile.ZipFile]:
-    """The opened archive; whatever goes wrong inside becomes one sentence that begins with the file's name."""
+    """The opened archive; what goes wrong inside becomes one sentence that begins with the file's name."""
     try:
         if path.is_dir():
             raise BundleError("it is a folder, but a bundle is one file")

@@ -39,8 +39,9 @@ def streaming_encoder(translator: Translator) -> StreamingModule:
     encoder = translator.encoder
     if not getattr(encoder, "streaming", True) or not isinstance(encoder, StreamingModule):
         raise BundleError(
-            f"the encoder of the preset {translator.config.preset!r} is not causal: it needs the whole recording, "
-            "so it cannot be played live; use `python -m umtn translate`, or train `wavenet-live` or `live`"
+            f"the encoder of the preset {translator.config.preset!r} is not causal: it needs the whole "
+            "recording, so it cannot be played live; use `python -m umtn translate`, "
+            "or train `wavenet-live` or `live`"
         )
     return encoder
 

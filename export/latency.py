@@ -85,9 +85,9 @@ def _first_reaction(encoder: StreamingModule, decoder: Decoder, rate: int, place
 
 @torch.no_grad()
 def measure_onset_ms(encoder: StreamingModule, decoder: Decoder, rate: int) -> float | None:
-    """Median time in ms until a note that starts from silence sounds at half its level; None if it never does.
+    """Median ms until a note that starts from silence sounds at half its level; None if it never does.
 
-    Five harmonic tones, held for 0.6 s; the level is the RMS over 5 ms, its reference the mean of the last half.
+    Five harmonic tones, held for 0.6 s; the level is the RMS over 5 ms, its reference that of the last half.
     """
     times = []
     for f0_hz in (147.0, 220.0, 330.0, 494.0, 740.0):

@@ -48,7 +48,7 @@ class Port:
 
 @dataclass(frozen=True)
 class State:
-    """A state tensor: the graph's input `name`, its successor `output`, filled with `initial` at the start."""
+    """A state tensor: the graph's input `name`, its successor `output`, `initial` throughout at the start."""
 
     name: str
     output: str
@@ -59,7 +59,7 @@ class State:
 
 @dataclass(frozen=True)
 class Graph:
-    """One ONNX file. Its inputs are `inputs` then `states`; its outputs `outputs` then the states' successors."""
+    """One ONNX file: takes `inputs`, then `states`; gives `outputs`, then the states' successors."""
 
     path: str
     sha256: str
@@ -220,7 +220,8 @@ def _check_version(tree: Any) -> None:
     version = tree.get("format_version")
     if type(version) is int and version > FORMAT_VERSION:
         _fail(
-            f"the bundle has format version {version}, but this program reads up to {FORMAT_VERSION}; update it"
+            f"the bundle has format version {version}, "
+            f"but this program reads up to {FORMAT_VERSION}; update it"
         )
     if version != FORMAT_VERSION:
         _fail(f"format_version is {version!r}, but {FORMAT_VERSION} was wanted")

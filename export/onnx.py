@@ -82,7 +82,7 @@ class _DecoderGraph(nn.Module):
 
 
 def export_encoder(encoder: StreamingModule) -> tuple[bytes, Graph]:
-    """The encoder's graph, one block a call; its file and its entry in the manifest (path and hash left open)."""
+    """The encoder's graph, one block a call: file and entry in the manifest (path and hash left open)."""
     states = initial_states(encoder)
     audio = torch.zeros(1, 1, encoder.block)
     inputs = {"audio": audio, **_state_inputs(encoder)}
@@ -95,7 +95,7 @@ def export_encoder(encoder: StreamingModule) -> tuple[bytes, Graph]:
 
 
 def export_decoder(decoder: Decoder, frames: int = 1) -> tuple[bytes, Graph]:
-    """A decoder's graph for blocks of `frames` latent frames; autoregressive ones go to `export.sample_loop`."""
+    """A decoder's graph for blocks of `frames` latent frames; `export.sample_loop` has the autoregressive."""
     states = initial_states(decoder)
     ports = {"latent": torch.zeros(1, decoder.latent_channels, frames)}
     if decoder.needs_noise:

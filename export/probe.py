@@ -74,8 +74,8 @@ def untied_noise(
     """Uniform noise [samples] under which no decoder's draw hangs on the last bits of a sum.
 
     A sampled decoder that draws another class once runs elsewhere from then on, so that one rounding
-    difference between two engines would look like a fault. Three streams per decoder are drawn with the noise,
-    a little more and a little less; where they part, the noise from there on is drawn anew.
+    difference between two engines would look like a fault. Three streams per decoder are drawn with the
+    noise, a little more and a little less; where they part, the noise from there on is drawn anew.
     """
     random = np.random.default_rng(seed)
     noise = random.random(samples, dtype=np.float32)

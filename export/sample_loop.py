@@ -123,7 +123,7 @@ def _parts(decoder: WaveNetDecoder) -> dict[str, onnx.ModelProto]:
 
 
 def _body(sample: onnx.ModelProto, names: list[str], state: list[Tensor]) -> onnx.GraphProto:
-    """The loop's body. Its weights lie in the outer graph; condition and temperature are seen from there too."""
+    """The loop's body. Weights, condition and temperature lie in the outer graph and are seen from here."""
     seam = {name: f"loop/{name}" for name in names} | {f"next.{name}": f"loop/next.{name}" for name in names}
     seam["uniform"] = "loop/uniform"
     nodes = [

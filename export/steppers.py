@@ -5,7 +5,6 @@ Ports are time-last arrays [1, C, n * size]: audio for an encoder, latent (and n
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from export.bundle import BundleError, Graph
+from export.torchscript import load_script
 from umtn.decoders.base import Decoder
 from umtn.streaming import State, StreamingModule
 
@@ -113,7 +113,7 @@ def module_stepper(module: StreamingModule) -> TorchStepper:
 def script_stepper(data: bytes, path: str) -> TorchStepper:
     """A TorchScript file. This runs code from the file."""
     try:
-        module = torch.jit.load(io.BytesIO(data), map_location="cpu").eval()
+        module = load_script(data)
     except RuntimeError as error:
         raise BundleError(f"{path}: PyTorch cannot load it ({str(error).strip().splitlines()[0]})") from None
     return TorchStepper(module.step, module.init_state)

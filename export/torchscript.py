@@ -1,7 +1,8 @@
 # no `from __future__ import annotations` here: TorchScript reads the annotations
 """Streaming modules as TorchScript files: any number of streams and blocks, one plain signature.
 
-    step(audio_B1N, state) -> (latent_BDT, state)               encoder, decoders without noise (latent -> audio)
+    step(audio_B1N, state) -> (latent_BDT, state)               encoder
+    step(latent_BDT, state) -> (audio_B1N, state)               decoders without noise
     step(latent_BDT, noise_B1N, state) -> (audio_B1N, state)    decoders with noise, at temperature 1
     step_at(latent, noise, temperature, state)                  the same at any temperature [1]
     init_state(streams) -> state                                fresh state, stream first
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from umtn.decoders.base import Decoder
 from umtn.streaming import StreamingModule
 
-__all__ = ["script_decoder", "script_encoder", "script_module"]
+__all__ = ["load_script", "script_decoder", "script_encoder", "script_module"]
 
 
 class _Encoder(nn.Module):
@@ -90,6 +91,13 @@ def script_module(module: nn.Module) -> torch.jit.ScriptModule:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         return torch.jit.script(module.eval())  # type: ignore[no-any-return]
+
+
+def load_script(data: bytes) -> torch.jit.ScriptModule:
+    """Runs code from the file; RuntimeError when it is none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return torch.jit.load(io.BytesIO(data), map_location="cpu").eval()  # type: ignore[no-any-return]
 
 
 def script_encoder(encoder: StreamingModule) -> bytes:

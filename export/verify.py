@@ -1,8 +1,8 @@
 """Proves that a bundle is its checkpoint: same input, every engine, several block sizes, one table.
 
-Errors are the largest difference from the reference's offline output, relative to its peak where that is above
-one. Sampled decoders have no small errors, only equal or other classes: there the first difference must be a
-draw that falls on the border of two classes, within rounding.
+Errors are the largest difference from the reference's offline output, relative to its peak where that is
+above one. Sampled decoders have no small errors, only equal or other classes: there the first difference must
+be a draw that falls on the border of two classes, within rounding.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Plays a bundle live: engines, audio loop, control. Never imports torch (only `engines/torchscript.py` does)."""
+"""Plays a bundle live: engines, audio loop, control. Only `engines/torchscript.py` imports torch."""

@@ -171,7 +171,9 @@ def _path_times(engine: Any, block: int) -> dict[str, Any]:
         path.process(clip[at : at + block], out)
         at = at + block if at + 2 * block < len(clip) else 0
 
+    began, before = time.perf_counter(), time.thread_time()
     us = _times(step)
+    busy = (time.thread_time() - before) / (time.perf_counter() - began)
     length_us = 1e6 * block / RATE_HZ
     return {
         "path_block": f"{block} at {RATE_HZ} Hz = {length_us:.0f} us",
@@ -179,6 +181,8 @@ def _path_times(engine: Any, block: int) -> dict[str, Any]:
         "path_p99_us": round(float(np.percentile(us, 99)), 1),
         "path_max_us": round(float(us.max()), 1),
         "path_rtf": round(float(us.mean()) / length_us, 4),
+        # below 1 other programs took the processor, and the times above are theirs too
+        "path_share_of_core": round(busy, 2),
         "path_latency_ms": round(1000 * path.latency.total / RATE_HZ, 3),
     }
 

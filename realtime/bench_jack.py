@@ -31,6 +31,19 @@ SETTLE_S = 1.0
 IMPULSE_EVERY_S = 0.5
 
 
+def realtime_granted() -> bool:
+    """Whether this user may have real-time priority, as a performer's sound server has."""
+    if not hasattr(os, "sched_setscheduler"):
+        return False
+    try:
+        before = os.sched_getscheduler(0), os.sched_getparam(0)
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+        os.sched_setscheduler(0, *before)
+    except OSError:
+        return False
+    return True
+
+
 @contextlib.contextmanager
 def jack_server(period: int) -> Iterator[str]:
     """A private jackd with the dummy driver; yields its name and sets JACK_DEFAULT_SERVER for children."""
@@ -43,19 +56,9 @@ def jack_server(period: int) -> Iterator[str]:
     name = f"umtn{secrets.token_hex(3)}"
     saved = {key: os.environ.get(key) for key in ("JACK_DEFAULT_SERVER", "JACK_NO_AUDIO_RESERVATION")}
     os.environ.update(JACK_DEFAULT_SERVER=name, JACK_NO_AUDIO_RESERVATION="1")
-    command = [
-        "jackd",
-        "-n",
-        name,
-        "-r",
-        "--no-realtime",
-        "-d",
-        "dummy",
-        "-r",
-        str(RATE_HZ),
-        "-p",
-        str(period),
-    ]
+    rights = ["-R", "-P", "10"] if realtime_granted() else ["-r"]
+    driver = ["-d", "dummy", "-r", str(RATE_HZ), "-p", str(period)]
+    command = ["jackd", "-n", name, *rights, *driver]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _await_server(jack, server)
@@ -163,7 +166,7 @@ class _Probe:
 
 
 def _driver_frames() -> tuple[int, int]:
-    """What the server says that its driver's buffers add: capture, playback. JACK-Client cannot ask for it."""
+    """What the server says that its driver adds: capture, playback. JACK-Client cannot ask for it."""
     listing = subprocess.run(
         ["jack_lsp", "-l", "system:"], capture_output=True, text=True, check=False
     ).stdout
@@ -184,12 +187,10 @@ def _await_ports(probe: _Probe) -> None:
     raise UserError("the program under test never opened its JACK ports")
 
 
-def latency(
-    bundle: Path, engine: str, block: int, mix: float = 0.0, backend: str = "callback", impulses: int = 10
-) -> dict[str, Any]:
+def latency(bundle: Path, engine: str, block: int, mix: float = 0.0, impulses: int = 10) -> dict[str, Any]:
     """An impulse through the running program, JACK port to JACK port, plus the driver's own buffers.
 
-    At mix 0 the program plays its aligned dry signal, which is delayed by exactly what the model's path takes: a
+    At mix 0 the program plays its aligned dry signal, delayed by exactly what the model's path takes: a
     network answers an impulse with a sound of its own, not with an impulse.
     """
     from realtime.audio.process import run_audio
@@ -200,7 +201,7 @@ def latency(
         shared.set("mix", mix)
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        config = AudioConfig(bundle=str(bundle), engine=engine, block=block, rate=RATE_HZ, backend=backend)
+        config = AudioConfig(bundle=str(bundle), engine=engine, block=block, rate=RATE_HZ)
         process = context.Process(target=run_audio, args=(config, shared.name, theirs))
         process.start()
         theirs.close()
@@ -246,8 +247,8 @@ def _split(
     }
 
 
-def _flood(port: int, domains: int, seconds: float, rate: int = 1000) -> int:
-    """Send `rate` OSC messages a second that switch domains and gains; returns how many went out."""
+def _flood(port: int, domains: int, seconds: float, go: Any, results: Any, rate: int = 1000) -> None:
+    """Own process: once told to go, send `rate` OSC messages a second that switch domains and gains."""
     from pythonosc.osc_message_builder import OscMessageBuilder
 
     def message(address: str, value: float | int) -> bytes:
@@ -260,17 +261,18 @@ def _flood(port: int, domains: int, seconds: float, rate: int = 1000) -> int:
         messages += [message("/umtn/output/gain_db", db), message("/umtn/input/gain_db", db)]
     order = np.random.default_rng(0)
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    go.wait()
     start, sent = time.perf_counter(), 0
     while (now := time.perf_counter() - start) < seconds:
         while sent < now * rate:
             udp.sendto(messages[int(order.integers(len(messages)))], ("127.0.0.1", port))
             sent += 1
         time.sleep(0.001)
-    return sent
+    results.send(sent)
 
 
-def _disturb(port: int, domains: int, seconds: float, results: Any) -> None:
-    """Own process: steady playing of every domain for reference, then the flood, heard through JACK."""
+def _listen(port: int, domains: int, seconds: float, go: Any, results: Any) -> None:
+    """Own process: every domain played steadily for reference, then the flood, heard through JACK."""
     from pythonosc.udp_client import SimpleUDPClient
 
     from realtime.audio.files import DEMO, FileSource
@@ -289,8 +291,9 @@ def _disturb(port: int, domains: int, seconds: float, results: Any) -> None:
             time.sleep(len(clip) / RATE_HZ + 0.3)
         steady, before = probe.jump, probe.server_xruns
         probe.jump = 0.0
-        sent = _flood(port, domains, seconds)
-        figures = (steady, probe.jump, sent, probe.server_xruns - before, probe.loudest)
+        go.set()
+        time.sleep(seconds)
+        figures = (steady, probe.jump, probe.server_xruns - before, probe.loudest)
     results.send(figures)
 
 
@@ -312,14 +315,20 @@ def soak(bundle: Path, engine: str, block: int, minutes: float) -> dict[str, Any
         performance = Performance(config, domains, {}, ("127.0.0.1", 0))
         assert performance.osc is not None
         context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        other = context.Process(target=_disturb, args=(performance.osc.port, len(domains), seconds, theirs))
-        other.start()
+        go = context.Event()
+        pipes, others = [], []
+        for target in (_listen, _flood):
+            ours, theirs = context.Pipe()
+            arguments = (performance.osc.port, len(domains), seconds, go, theirs)
+            others.append(context.Process(target=target, args=arguments, daemon=True))
+            others[-1].start()
+            pipes.append(ours)
         performance.run()
-        if not ours.poll(20):
-            raise UserError("the measuring process did not answer; is JACK-Client installed?")
-        steady, jump, sent, server_xruns, loudest = ours.recv()
-        other.join()
+        if not all(pipe.poll(20) for pipe in pipes):
+            raise UserError("a measuring process did not answer; are JACK-Client and python-osc installed?")
+        (steady, jump, server_xruns, loudest), sent = (pipe.recv() for pipe in pipes)
+        for other in others:
+            other.join(10)
     ending = performance.session.ending
     stats = (ending.stats if ending else None) or {}
     keys = (
@@ -338,6 +347,7 @@ def soak(bundle: Path, engine: str, block: int, minutes: float) -> dict[str, Any
     return {
         "minutes": minutes,
         "block": block,
+        "server": "real-time" if realtime_granted() else "without real-time rights",
         "osc_messages": sent,
         **{key: stats.get(key) for key in keys},
         "restarts": performance.session.restarts,

@@ -79,7 +79,9 @@ def save(
 def _record(folder: Path) -> dict[str, Any]:
     path = folder / "checkpoint.json"
     if not path.is_file():
-        raise UserError(f"'{folder}' is not a checkpoint: it holds no checkpoint.json. Was another folder meant?")
+        raise UserError(
+            f"'{folder}' is not a checkpoint: it holds no checkpoint.json. Was another folder meant?"
+        )
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         if record["format"] != FORMAT:

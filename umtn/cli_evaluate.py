@@ -29,7 +29,9 @@ def _register_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentPar
     parser.add_argument("--json", type=Path, metavar="OUT", help="write every figure here")
     parser.add_argument("--figures", type=Path, metavar="DIR", help="draw spectrograms here")
     parser.add_argument("--minutes-per-source", type=float, default=1.0, metavar="M")
-    parser.add_argument("--start", type=float, default=0.0, metavar="S", help="second of the score to begin at")
+    parser.add_argument(
+        "--start", type=float, default=0.0, metavar="S", help="second of the score at which to begin"
+    )
     parser.add_argument("--sources", help="comma-separated instruments (default: all in the data)")
     parser.add_argument("--targets", help="comma-separated domains (default: all of the model)")
     parser.set_defaults(run=_evaluate)

@@ -17,7 +17,9 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("--preset", default="live", help=f"one of {', '.join(PRESETS)} (default: live)")
     parser.add_argument("--data", type=Path, required=True, help="a folder made by `render` or `prepare`")
     parser.add_argument("--out", type=Path, required=True, help="the checkpoint's folder")
-    parser.add_argument("--minutes", type=float, default=60.0, help="how long to train, earlier runs included")
+    parser.add_argument(
+        "--minutes", type=float, default=60.0, help="how long to train, earlier runs included"
+    )
     parser.add_argument("--steps", type=int, help="stop after so many steps, whatever the minutes")
     parser.add_argument("--resume", action="store_true", help="continue the checkpoint in --out")
     parser.add_argument("--domains", help="comma-separated; default: those of the preset")

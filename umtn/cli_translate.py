@@ -15,8 +15,12 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("--to", required=True, metavar="DOMAIN")
     parser.add_argument("-o", "--output", type=Path, required=True, help="a WAV file to write")
     parser.add_argument("--checkpoint", type=Path, required=True, help="a checkpoint's folder")
-    parser.add_argument("--temperature", type=float, default=1.0, help="of autoregressive decoders (default: 1)")
-    parser.add_argument("--seed", type=int, default=0, help="of the noise; the same seed gives the same sound")
+    parser.add_argument(
+        "--temperature", type=float, default=1.0, help="of autoregressive decoders (default: 1)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the noise; the same seed gives the same sound"
+    )
     parser.set_defaults(run=_run)
 
 

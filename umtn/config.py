@@ -160,7 +160,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return _build(hint, value, where)
     if len(choices) > 1:  # told apart by their `kind`
-        kinds = {c().kind: c for c in choices}  # type: ignore[operator]
+        kinds = {c().kind: c for c in choices}  # type: ignore[operator, union-attr]
         kind = value.get("kind") if isinstance(value, dict) else None
         if kind not in kinds:
             raise UserError(f"{where}.kind is {kind!r}; known are {', '.join(sorted(kinds))}.")

@@ -75,5 +75,3 @@ def translate_array(
 ) -> NDArray[np.float32]:
     """The whole translation of audio [n] at the model's rate, [n]."""
     return torch.cat(list(translate_blocks(translator, audio, domain, seed))).numpy()[: len(audio)]
-
-

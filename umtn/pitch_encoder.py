@@ -49,7 +49,13 @@ class PitchEncoder(StreamingModule):
     streaming = True
 
     def __init__(
-        self, rate: int, hop: int, layout: PitchLatent, channels: int, dilations: Tuple[int, ...], longest: int
+        self,
+        rate: int,
+        hop: int,
+        layout: PitchLatent,
+        channels: int,
+        dilations: Tuple[int, ...],
+        longest: int,
     ) -> None:
         super().__init__()
         self.block = hop

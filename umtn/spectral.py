@@ -50,7 +50,7 @@ class _KernelGroup(nn.Module):
         self.register_buffer("kernel", kernel, persistent=False)
 
     def forward(self, frames_BTL: Tensor) -> Tensor:
-        y = torch.matmul(frames_BTL[:, :, frames_BTL.shape[2] - self.size :], self.kernel)
+        y = torch.matmul(frames_BTL[:, :, frames_BTL.shape[2] - self.size :], self.kernel)  # type: ignore[arg-type]
         re, im = y.chunk(2, dim=2)
         return 0.1 * torch.log(re * re + im * im + 1e-8) + 1.0
 
@@ -74,7 +74,9 @@ class CausalSpectrum(StreamingModule):
     Scaled so that -80 dBFS is about -0.84 and a full-scale sine 1. State: the last `longest - hop` samples.
     """
 
-    def __init__(self, rate: int, hop: int, lowest: int, longest: int = 4096, top_hz: float = 11000.0) -> None:
+    def __init__(
+        self, rate: int, hop: int, lowest: int, longest: int = 4096, top_hz: float = 11000.0
+    ) -> None:
         super().__init__()
         self.block = hop
         self.hop = hop

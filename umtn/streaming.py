@@ -43,6 +43,7 @@ class StreamingModule(nn.Module):
 
     block: int
     latency: int
+    _anchor: Tensor
     # exact fractions and infinities are for people and tests; TorchScript need not compile them
     __jit_unused_properties__ = ["ratio", "receptive_field"]
 
@@ -84,8 +85,8 @@ class StreamingModule(nn.Module):
 class CausalConv1d(StreamingModule):
     """Causal convolution, stride and dilation allowed; output n sees input up to (n + 1) * stride - 1.
 
-        stride 2, kernel 4:    past . . | a b | c d |      y0 <- . . a b     y1 <- a b c d
-                               context ^^^
+    stride 2, kernel 4:    past . . | a b | c d |      y0 <- . . a b     y1 <- a b c d
+                           context ^^^
     """
 
     def __init__(
@@ -320,6 +321,11 @@ class PitchGRU(StreamingModule):
     def __init__(self, in_channels: int, hidden: int, pitches: int) -> None:
         super().__init__()
         self.gru = nn.GRU(in_channels, hidden, batch_first=True)
+        # chrono initialisation (Tallec & Ollivier 2018): memories from one frame to a thousand, not all of two
+        with torch.no_grad():
+            spans = torch.exp(torch.linspace(0, math.log(1000.0), hidden))
+            self.gru.bias_hh_l0[hidden : 2 * hidden] = torch.log(spans)  # type: ignore[operator]
+            self.gru.bias_ih_l0[hidden : 2 * hidden] = 0  # type: ignore[operator]
         self.hidden = hidden
         self.pitches = pitches
 
@@ -366,35 +372,40 @@ class StreamingSequential(StreamingModule):
 
     @property
     def ratio(self) -> Fraction:
-        return math.prod((layer.ratio for layer in self.layers), start=Fraction(1))  # type: ignore[misc]
+        return math.prod((layer.ratio for layer in self.layers), start=Fraction(1))  # type: ignore[misc, return-value, type-var]
 
     @property
     def receptive_field(self) -> float:
-        reach, jump = Fraction(0), Fraction(1)
-        for layer in self.layers:
+        """From one output step back to the input; where an upsampled stretch begins is taken at its worst."""
+        needed = 1
+        for layer in reversed(self.layers):
             field: float = layer.receptive_field  # type: ignore[assignment]
             if math.isinf(field):
                 return math.inf
-            reach += (int(field) - 1) * jump
-            jump /= layer.ratio  # type: ignore[operator]
-        return math.ceil(reach) + 1
+            ratio: Fraction = layer.ratio  # type: ignore[assignment]
+            if ratio <= 1:
+                before = int((needed - 1) / ratio)
+            else:
+                before = (needed - 2) // int(ratio) + 1 if needed > 1 else 0
+            needed = before + int(field)
+        return needed
 
     @torch.jit.export
     def init_state(self, streams: int) -> List[Tensor]:
         state: List[Tensor] = []
         for layer in self.layers:
-            state.extend(layer.init_state(streams))
+            state.extend(layer.init_state(streams))  # type: ignore[operator]
         return state
 
     @torch.jit.unused
     def state_names(self) -> List[str]:
-        return [f"{i}.{name}" for i, layer in enumerate(self.layers) for name in layer.state_names()]
+        return [f"{i}.{name}" for i, layer in enumerate(self.layers) for name in layer.state_names()]  # type: ignore[operator]
 
     def step(self, x: Tensor, state: List[Tensor]) -> Tuple[Tensor, List[Tensor]]:
         new: List[Tensor] = []
         first = 0
         for i, layer in enumerate(self.layers):
-            x, after = layer.step(x, state[first : first + self.counts[i]])
+            x, after = layer.step(x, state[first : first + self.counts[i]])  # type: ignore[operator]
             first += self.counts[i]
             new.extend(after)
         return x, new

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["AudioConfig", "MIN_BLOCK", "MAX_BLOCK", "MIN_RATE_HZ", "MAX_RATE_HZ"]
+__all__ = ["MAX_BLOCK", "MAX_RATE_HZ", "MIN_BLOCK", "MIN_RATE_HZ", "AudioConfig"]
 
 MIN_BLOCK, MAX_BLOCK = 16, 8192
 MIN_RATE_HZ, MAX_RATE_HZ = 8000, 192000
@@ -12,7 +12,7 @@ MIN_RATE_HZ, MAX_RATE_HZ = 8000, 192000
 
 @dataclass(frozen=True)
 class AudioConfig:
-    """input: "mic", "demo", a device's name or number, a sound file. output: "default", device, "NAME.wav", "none".
+    """input: "mic", "demo", a device's name or number, a file. output: "default", device, "NAME.wav", "none".
 
     block in frames at the device's rate; rate in Hz (None: the device's or the file's own); channel counts
     from 1; fast: files as quickly as the machine can; seconds: stop after so much audio.
@@ -27,6 +27,5 @@ class AudioConfig:
     channel: int = 1
     fast: bool = False
     seconds: float | None = None
-    backend: str = "callback"  # or "rtmixer": PortAudio's callback in C, one block later
     realtime_priority: bool = True
     tail_seconds: float = 0.5  # what a sound file may ring on after its end

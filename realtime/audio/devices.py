@@ -106,7 +106,7 @@ def resolve(spec: str, kind: str, sd: Any = None) -> Device:
             f"{len(found)} audio {kind} devices match {spec!r}; give a number: {_numbered(found)}"
         )
     raise UserError(
-        f"no audio {kind} device is called {spec!r} (nor is there such a file); there are: {_numbered(devices)}"
+        f"no audio {kind} device is called {spec!r}, nor is that a file; there are: {_numbered(devices)}"
     )
 
 

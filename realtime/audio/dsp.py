@@ -65,7 +65,7 @@ class Ramp:
 class DcBlocker:
     """y[n] = x[n] - x[n-1] + r y[n-1], -3 dB at `corner_hz`, without a Python loop.
 
-    r^n grows slowly enough over one piece for the closed form y[n] = r^n (r y[-1] + sum d[i] r^-i) in float64.
+    r^n varies little over one piece: hence the closed form y[n] = r^n (r y[-1] + sum d[i] r^-i) in float64.
     """
 
     def __init__(self, rate_hz: int, corner_hz: float = 8.0) -> None:

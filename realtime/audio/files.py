@@ -64,7 +64,7 @@ def file_rate(path: Path) -> int:
 
 
 class FileSource:
-    """A sound file as a mono stream (the mean of its channels) at `rate_hz`. `frames`: its length at that rate."""
+    """A sound file as a mono stream (mean of its channels) at `rate_hz`. `frames`: its length."""
 
     def __init__(self, path: Path, rate_hz: int) -> None:
         self.path, self.rate_hz = path, rate_hz

@@ -16,7 +16,7 @@ import gc  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
-from contextlib import ExitStack  # noqa: E402
+from contextlib import ExitStack, suppress  # noqa: E402
 from multiprocessing import parent_process  # noqa: E402
 from multiprocessing.connection import Connection  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -28,7 +28,7 @@ from realtime.audio.devices import Device, check_format, portaudio, resolve  # n
 from realtime.audio.files import FileSource, ReadAhead, file_rate, sound_path  # noqa: E402
 from realtime.audio.rights import flush_denormals, request_realtime  # noqa: E402
 from realtime.audio.signal_path import SignalPath  # noqa: E402
-from realtime.audio.stream import CallbackStream, MixerStream, SoftwareClock, Stream  # noqa: E402
+from realtime.audio.stream import CallbackStream, SoftwareClock, Stream  # noqa: E402
 from realtime.audio.wav import WavRecorder  # noqa: E402
 from realtime.audio.worker import Worker  # noqa: E402
 from realtime.engines import load_engine  # noqa: E402
@@ -46,7 +46,7 @@ SWITCH_INTERVAL = 0.0005
 
 
 def run_audio(config: AudioConfig, shared_name: str, conn: Connection) -> None:
-    """Target of the spawned process. Sends ("ready", info), ("error", sentence), at the end ("done", stats)."""
+    """Target of the spawned process. Sends ("ready", info), ("error", sentence), last ("done", stats)."""
     stop = _StopSignals()
     try:
         shared = SharedState.attach(shared_name)
@@ -67,10 +67,8 @@ def run_audio(config: AudioConfig, shared_name: str, conn: Connection) -> None:
 
 
 def _send(conn: Connection, message: tuple[str, Any]) -> None:
-    try:
+    with suppress(OSError, ValueError):  # the parent may be gone; the music is not
         conn.send(message)
-    except (OSError, ValueError):
-        pass  # the parent is gone; the music is not
 
 
 class _StopSignals:
@@ -185,16 +183,22 @@ class _Session:
         if self._input is None and self._output is None:
             return SoftwareClock(self.worker, config.block, self._rate, config.fast)
         out_channels = self._out_channels() if self._output else 0
-        arguments: tuple[Any, ...] = (self._sd, self.worker, self._rate, config.block, config.channel)
         try:
-            if config.backend == "rtmixer" and self._input and self._output:
-                return MixerStream(*arguments, self._input, self._output, out_channels)
-            return CallbackStream(*arguments, self._input, self._output, out_channels)
+            return CallbackStream(
+                self._sd,
+                self.worker,
+                self._rate,
+                config.block,
+                config.channel,
+                self._input,
+                self._output,
+                out_channels,
+            )
         except self._sd.PortAudioError as error:
             names = " and ".join(d.name for d in (self._input, self._output) if d)
             raise UserError(
-                f"{names} cannot be opened at {self._rate} Hz, block {config.block} ({str(error).split(':')[0]}); "
-                "is another program using it? --list shows the devices"
+                f"{names} cannot be opened at {self._rate} Hz, block {config.block} "
+                f"({str(error).split(':')[0]}); is another program using it? --list shows the devices"
             ) from None
 
     def info(self) -> dict[str, Any]:
@@ -216,7 +220,6 @@ class _Session:
             "block": self.worker.block_length or self._config.block,
             "latency_ms": split,
             "engine": self._engine.name,
-            "backend": type(self._stream).__name__,
             "bundle": manifest.name,
             "domains": [domain.id for domain in manifest.domains],
             "model_rate": manifest.sample_rate,

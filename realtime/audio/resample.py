@@ -5,8 +5,8 @@ Output k stands at input time k * down / up and is made as soon as input sample 
     input     0   1   2   3   4   5        up = 2, down = 3 (48 kHz -> 32 kHz)
     output    0     1     2     3          after n inputs there are ceil(n * up / down) outputs
 
-One filter of `up * span + 1` taps at the common rate `up * rate_in`, Kaiser window, cut-off (-6 dB) at half of
-the lower rate. It delays by exactly span / 2 samples of the *device* rate, so a resampler to the model's rate
+One filter of `up * span + 1` taps at the common rate `up * rate_in`, Kaiser window, -6 dB at half of the
+lower rate. It delays by exactly span / 2 samples of the *device* rate, so a resampler to the model's rate
 and the one back together delay by `span` device samples: a whole number, and the dry signal can be aligned.
 With the default length (16 samples of the lower rate): flat within 0.1 dB up to 0.40 of the lower rate, -6 dB
 at 0.50, below -50 dB from 0.61 of it on; 48 <-> 24 kHz delays by 16 + 16 samples, 0.67 ms in all.

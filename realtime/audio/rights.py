@@ -60,7 +60,7 @@ def _windows(granted: list[str], advice: list[str]) -> None:
 
 
 def raise_thread() -> None:
-    """Real-time priority for the calling thread if it has none: JACK gives its clients' threads the server's."""
+    """Real-time priority for the calling thread if it has none (a JACK client's thread may not)."""
     if sys.platform == "linux" and os.sched_getscheduler(0) == os.SCHED_OTHER:
         with contextlib.suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(FIFO_PRIORITY))

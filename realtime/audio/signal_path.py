@@ -1,7 +1,7 @@
 """From the device's samples to the device's samples.
 
-    in -> gain -> DC removal -> resample -> [block] encoder -> decoder(s) -> resample -> [delay] --mix--> gain -> limit
-     \\--------------------------- delay line, aligned to the sample ----------------------------/
+    in -> gain -> DC removal -> resample -> [block] encoder -> decoder(s) -> resample --mix--> gain -> limit
+     \\--------------------------- delay line, aligned to the sample -------------------/
 
 Threading model: made in the main thread, then called by one thread only, the audio callback's. No call
 allocates, locks or raises for anything that a signal can contain.

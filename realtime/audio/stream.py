@@ -1,7 +1,10 @@
 """Who calls the worker: a PortAudio stream, or a software clock where no device takes part.
 
-Threading model: PortAudio's thread runs the callback (rtmixer: a thread of ours, fed by PortAudio's C callback
-through rings). Everything else happens in the main thread, before `start` and after `stop`.
+Threading model: PortAudio's thread runs the callback. Everything else happens in the main thread, before
+`start` and after `stop`.
+
+The callback is Python's. PortAudio's callback in C with rings to a Python thread (rtmixer) was tried: no
+fewer missed blocks on a sound server with real-time rights, and four blocks more latency (at 128).
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import numpy as np
 from realtime.audio.devices import Device
 from realtime.audio.worker import Worker
 
-__all__ = ["CallbackStream", "MixerStream", "SkipDetector", "SoftwareClock", "Stream"]
+__all__ = ["CallbackStream", "SkipDetector", "SoftwareClock", "Stream"]
 
 GRACE = 16  # first callbacks, which a sound server flags while it rewires itself: nothing sounds yet
 WINDOW = 8  # callbacks; a late one is made up for by the next ones, a lost one never
@@ -24,8 +27,8 @@ WINDOW = 8  # callbacks; a late one is made up for by the next ones, a lost one 
 class SkipDetector:
     """Blocks that the device's clock counted and the callback never saw.
 
-    The clock minus the samples seen stays where it was, except for jitter (each callback may be late, none can
-    be early) and slow drift. The least of a few callbacks leaves the jitter out; a step in it is lost blocks.
+    The clock minus the samples seen stays where it was, but for jitter (a callback may be late, never
+    early) and slow drift. The least of a few callbacks leaves the jitter out; a step in it is lost blocks.
     """
 
     def __init__(self) -> None:
@@ -116,16 +119,16 @@ class CallbackStream:
     ) -> None:
         self._worker, self._channel = worker, channel - 1
         self._skips = SkipDetector()
-        settings: dict[str, Any] = dict(
-            samplerate=rate_hz,
+        settings: dict[str, Any] = {
+            "samplerate": rate_hz,
             # JACK's server sets the block. Asking PortAudio for one, even the same, costs a block of latency
             # (measured: 128 frames at 128, 256 at 256); our own re-blocking takes what comes
-            blocksize=0 if is_jack(output_device or input_device) else block,
-            dtype="float32",
-            latency="low",
-            clip_off=True,
-            dither_off=True,
-        )
+            "blocksize": 0 if is_jack(output_device or input_device) else block,
+            "dtype": "float32",
+            "latency": "low",
+            "clip_off": True,
+            "dither_off": True,
+        }
         if input_device and output_device:
             self.stream = sd.Stream(
                 device=(input_device.index, output_device.index),
@@ -178,77 +181,3 @@ class CallbackStream:
             self._worker.flagged += 1
         elif lost:
             self._worker.skipped += lost
-
-
-class MixerStream:
-    """PortAudio's callback in C (rtmixer) moves samples to and from rings; a Python thread makes them.
-
-    The thread may be late by `spare` blocks without a gap, and the sound is later by as much.
-    """
-
-    def __init__(
-        self,
-        sd: Any,
-        worker: Worker,
-        rate_hz: int,
-        block: int,
-        channel: int,
-        input_device: Device,
-        output_device: Device,
-        out_channels: int,
-        spare: int = 1,
-    ) -> None:
-        import rtmixer
-
-        self._worker, self._channel, self._n = worker, channel - 1, block
-        self._channels = (channel, out_channels)
-        self.stream = rtmixer.MixerAndRecorder(
-            device=(input_device.index, output_device.index),
-            channels=self._channels,
-            samplerate=rate_hz,
-            blocksize=block,
-            latency="low",
-        )
-        size = 1 << (16 * block - 1).bit_length()
-        self._from = rtmixer.RingBuffer(4 * channel, size)
-        self._to = rtmixer.RingBuffer(4 * out_channels, size)
-        self._to.write(np.zeros((block * spare, out_channels), np.float32))
-        self._actions: list[Any] = []
-        self._stop = False
-        self._thread = threading.Thread(target=self._run, name="audio", daemon=True)
-        self.io_latency_ms = 1000.0 * (sum(self.stream.latency) + spare * block / rate_hz)
-
-    @property
-    def active(self) -> bool:
-        return bool(self.stream.active)
-
-    def start(self) -> None:
-        self.stream.start()
-        self._actions = [
-            self.stream.record_ringbuffer(self._from, channels=self._channels[0]),
-            self.stream.play_ringbuffer(self._to, channels=self._channels[1]),
-        ]
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop = True
-        self._thread.join()
-        self.stream.stop()
-        self.stream.close()
-
-    def _run(self) -> None:
-        n, pause = self._n, 0.1 * self._n / self._worker.path.rate_hz
-        x = np.empty((n, self._channels[0]), np.float32)
-        y = np.empty((n, self._channels[1]), np.float32)
-        silence = np.zeros_like(y)
-        while not self._stop:
-            if self._from.read_available < n:
-                time.sleep(pause)
-                continue
-            self._from.readinto(x)
-            y[:] = self._worker.block(x[:, self._channel], n)[:, None]
-            self._to.write(y)
-            if self._actions[1] not in self.stream.actions:  # it ends when it finds its ring empty
-                self._worker.flagged += 1
-                self._to.write(silence)
-                self._actions[1] = self.stream.play_ringbuffer(self._to, channels=self._channels[1])

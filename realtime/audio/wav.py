@@ -1,11 +1,12 @@
 """Recording to a WAV file that is playable at every moment, even after a kill.
 
 Threading model: the audio thread calls `write` (a copy into a ring, nothing else); a thread of the recorder's
-own empties the ring to disk and then corrects the header, so that the header never promises what is not there.
+own empties the ring to disk and then corrects the header, which never promises what is not there.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import threading
@@ -46,7 +47,7 @@ class WavRecorder:
         self.error: str | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(path, "wb", buffering=0)
+            self._file = open(path, "wb", buffering=0)  # noqa: SIM115
         except OSError as error:
             raise UserError(f"cannot write {path} ({error.strerror or error})") from None
         self._bytes = 0
@@ -114,8 +115,6 @@ class WavRecorder:
         """Everything to disk; the file is complete when this returns."""
         self._stop.set()
         self._thread.join()
-        try:
+        with contextlib.suppress(OSError):  # already reported, or a target that cannot be synchronised
             os.fsync(self._file.fileno())
-        except OSError:
-            pass  # already reported, or a target that cannot be synchronised
         self._file.close()

@@ -1,4 +1,4 @@
-"""One block of the live loop, whoever calls it: PortAudio's callback, the rtmixer thread or the software clock.
+"""One block of the live loop, whoever calls it: PortAudio's callback or the software clock.
 
 Threading model: `block` runs in the audio thread: parameters out of shared memory, sound through the path,
 figures back into shared memory. The main thread reads `finished` and the statistics and sets `fade_out`.
@@ -125,7 +125,7 @@ class Worker:
         c.crossfade_ms = float(p[at["crossfade_ms"]])
 
     def block(self, x: np.ndarray | None, n: int) -> np.ndarray:
-        """`n` samples from `x` (or, with None, from the file); returns the output, valid until the next call."""
+        """`n` samples from `x` (None: from the file); returns the output, valid until the next call."""
         start = time.perf_counter_ns()
         if not self._thread_ready:
             flush_denormals()  # both are properties of the thread, and this is the first time in it

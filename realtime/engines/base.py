@@ -1,6 +1,6 @@
 """What an engine is, and how one is picked.
 
-Threading model: an engine belongs to one thread, the one that makes the audio. Nothing allocates after loading.
+Threading model: an engine belongs to one thread, the one that makes the audio. No allocation after loading.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Engine(Protocol):
     """One bundle, loaded, with its states. `block` audio samples at the manifest's rate per step.
 
     encode: audio [block] -> `latent`, which every decoder then reads in place.
-    decode: -> out [block]; noise [block] uniform in [0, 1), or None: the engine draws it. Several decoders may
-    run in the same step. reset: one domain's decoder, or with None the encoder and all decoders.
+    decode: -> out [block]; noise [block] uniform in [0, 1), or None: the engine draws it. Several decoders
+    may run in the same step. reset: one domain's decoder, or with None the encoder and all decoders.
     """
 
     name: str
@@ -70,7 +70,7 @@ def load_engine(bundle: Bundle, name: str = "auto", seed: int | None = None) -> 
         gpu = checked(OnnxEngine(bundle, cuda=True, seed=seed), bundle)
     except (UserError, RuntimeError):  # a GPU whose libraries do not fit: the CPU plays as well
         return cpu
-    # tiny blocks often run faster on the CPU than the launch alone costs on a GPU: ask the machine, not a rule
+    # tiny blocks often run faster on the CPU than the launch alone costs on a GPU: ask the machine
     return min((cpu, gpu), key=step_seconds)
 
 

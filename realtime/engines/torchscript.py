@@ -1,7 +1,7 @@
 """TorchScript, for comparison. The only place in `realtime` that imports torch; loads code from the bundle.
 
-`torchscript/encoder.ts`: step(audio, state) -> (latent, state); `torchscript/<domain>.ts`: step(latent, state) or
-step(latent, noise, state) -> (audio, state). State tensors in the manifest's order.
+`torchscript/encoder.ts`: step(audio, state) -> (latent, state); `torchscript/<domain>.ts`:
+step(latent, state) or step(latent, noise, state) -> (audio, state). State tensors in the manifest's order.
 """
 
 from __future__ import annotations

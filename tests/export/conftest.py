@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,23 +9,7 @@ import pytest
 import torch
 
 from export.__main__ import main
-from umtn.checkpoint import Progress, save
-from umtn.config import preset
-from umtn.translator import Translator
-
-
-def make_checkpoint(folder: Path, name: str, domains: tuple[str, ...], seed: int = 0) -> Path:
-    """Random weights, so that no bias is zero and no domain like another."""
-    torch.manual_seed(seed)
-    config = dataclasses.replace(preset(name), domains=domains)
-    save(folder, config, Translator(config).state_dict(), {}, Progress())
-    return folder
-
-
-@dataclasses.dataclass(frozen=True)
-class Exported:
-    checkpoint: Path
-    bundle: Path
+from tests.export.toys import Exported, make_checkpoint
 
 
 def _exported(folder: Path, name: str, domains: tuple[str, ...]) -> Exported:

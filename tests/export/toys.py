@@ -1,16 +1,35 @@
-"""The smallest translator: a codec that hands audio through, and can be told to be late."""
+"""Tiny checkpoints, and the smallest translator: a codec that hands audio through, late if told to."""
 
 from __future__ import annotations
 
+import dataclasses
 from fractions import Fraction
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from umtn.checkpoint import Progress, save
+from umtn.config import preset
 from umtn.decoders.base import Decoder, fold_noise, unfold_noise
 from umtn.streaming import Delay, State, StreamingModule
+from umtn.translator import Translator
 
 HOP = 8
+
+
+def make_checkpoint(folder: Path, name: str, domains: tuple[str, ...], seed: int = 0) -> Path:
+    """Random weights, so that no bias is zero and no domain like another."""
+    torch.manual_seed(seed)
+    config = dataclasses.replace(preset(name), domains=domains)
+    save(folder, config, Translator(config).state_dict(), {}, Progress())
+    return folder
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    checkpoint: Path
+    bundle: Path
 
 
 class Fold(StreamingModule):

@@ -100,6 +100,7 @@ def test_contract(name: str) -> None:
     check_contract(*build(name))
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
 @pytest.mark.parametrize("name", LAYERS)
 def test_scripted_equals_eager(name: str) -> None:
     module, x = build(name)

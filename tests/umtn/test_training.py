@@ -56,7 +56,10 @@ def test_confusion_loss_reaches_encoder_but_not_classifier_and_back(data: Path, 
     encoder, critic = list(translator.encoder.parameters()), list(translator.confusion.parameters())
     reached = torch.autograd.grad(classifier, encoder, retain_graph=True, allow_unused=True)
     assert all(g is None for g in reached)
-    assert any(g is not None and g.abs().sum() > 0 for g in torch.autograd.grad(confused, encoder, retain_graph=True, allow_unused=True))
+    assert any(
+        g is not None and g.abs().sum() > 0
+        for g in torch.autograd.grad(confused, encoder, retain_graph=True, allow_unused=True)
+    )
     assert all(g is None for g in torch.autograd.grad(confused, critic, allow_unused=True))
 
 
@@ -121,7 +124,9 @@ def test_bad_checkpoints_get_a_sentence(data: Path, tmp_path: Path) -> None:
         checkpoint.load(out)
 
 
-def test_full_disk_keeps_the_checkpoint_before(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_keeps_the_checkpoint_before(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "c"
     trainer = train(tiny("tiny-live"), Dataset.open(data), out, minutes=5, resume=False, steps=1)
 
@@ -165,7 +170,9 @@ def test_average_warms_up_and_follows() -> None:
     assert float(average.weights["weight"]) == pytest.approx(5.0, abs=0.3)
 
 
-def test_translate_from_the_command_line(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_translate_from_the_command_line(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out, wav = tmp_path / "c", tmp_path / "in.wav"
     train(tiny("tiny-live"), Dataset.open(data), out, minutes=5, resume=False, steps=2)
     soundfile.write(wav, 0.1 * np.sin(np.arange(44100) * 0.05).repeat(2).reshape(-1, 2), 44100)

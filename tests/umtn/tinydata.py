@@ -19,7 +19,9 @@ def tone(score: Score, rate: int, shape: str) -> np.ndarray:
     for note in score.notes:
         first, last = int(note.start_s * rate), min(int(note.end_s * rate), len(audio))
         phase = 2 * np.pi * 440 * 2 ** ((note.pitch - 69) / 12) * np.arange(last - first) / rate
-        wave = {"sine": np.sin(phase), "square": np.sign(np.sin(phase)), "saw": (phase / np.pi) % 2 - 1}[shape]
+        wave = {"sine": np.sin(phase), "square": np.sign(np.sin(phase)), "saw": (phase / np.pi) % 2 - 1}[
+            shape
+        ]
         audio[first:last] += 0.1 * note.velocity / 127 * wave
     return np.int16(np.clip(audio, -1, 1) * 32767)
 

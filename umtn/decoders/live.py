@@ -20,6 +20,7 @@ from umtn.streaming import CausalConv1d, PitchGRU, Pointwise, StreamingSequentia
 
 __all__ = ["LiveDecoder"]
 
+
 class LiveDecoder(Decoder):
     """latent_BDT (PitchLatent) and uniform noise -> audio_B1N."""
 
@@ -51,7 +52,9 @@ class LiveDecoder(Decoder):
         self.level = nn.Conv2d(48, 1, 1)
         self.timbre = nn.Conv2d(48, partials, 1)
         h = torch.arange(1, partials + 1).float()
-        self.table = nn.Parameter((-1.2 * torch.log(h)).repeat(p, 1))
+        # a note's row learns only while that note sounds: it takes bigger steps than the rest
+        self.stride = 4.0
+        self.table = nn.Parameter((-1.5 * torch.log(h) / self.stride).repeat(p, 1))
         self.keys = nn.Conv2d(48, 4, 1)
         self.hiss = StreamingSequential(
             CausalConv1d(4 * p + layout.room, 64, 1),
@@ -83,7 +86,12 @@ class LiveDecoder(Decoder):
 
     @torch.jit.unused
     def state_names(self) -> List[str]:
-        parts = {"memory": self.memory, "hiss": self.hiss, "oscillators": self.oscillators, "noise": self.noise}
+        parts = {
+            "memory": self.memory,
+            "hiss": self.hiss,
+            "oscillators": self.oscillators,
+            "noise": self.noise,
+        }
         return [f"{part}.{name}" for part, module in parts.items() for name in module.state_names()]
 
     def controls(
@@ -106,12 +114,14 @@ class LiveDecoder(Decoder):
         )
         remembered, new = self.memory.step(x, state[:1])
         hidden = self.shape(torch.cat([remembered, x], dim=1))
-        log_amplitude = self.level(hidden) + self.timbre(hidden) + self.table.T[None, :, :, None]
+        log_amplitude = (
+            self.level(hidden) + self.timbre(hidden) + (self.stride * self.table).T[None, :, :, None]
+        )
         amplitude = F.relu(torch.exp(log_amplitude.clamp(max=0.5)) - self.silent)  # B, H, P, T
         keys = self.keys(hidden).reshape(b, 4 * self.pitches, t)
         hiss, after = self.hiss.step(torch.cat([keys, room], dim=1), state[1 : 1 + self.hiss_states])
         new.extend(after)
-        gains = F.relu(torch.exp((hiss - 6).clamp(max=0.5)) - self.silent)
+        gains = F.relu(torch.exp((hiss - 8).clamp(max=0.5)) - self.silent)
         semitones = 0.6 * torch.tanh(cents[:, 0])
         return amplitude.transpose(1, 2), semitones, gains, new
 

@@ -43,6 +43,9 @@ class NoiseBank(StreamingModule):
     State: the noise still inside the filters, and the gains at the last frame's end.
     """
 
+    filters: Tensor
+    fade: Tensor
+
     def __init__(self, rate: int, hop: int, bands: int, taps: int = 127) -> None:
         super().__init__()
         self.hop = hop
@@ -62,7 +65,10 @@ class NoiseBank(StreamingModule):
 
     @torch.jit.export
     def init_state(self, streams: int) -> List[Tensor]:
-        return [self._anchor.new_zeros([streams, 1, self.taps - 1]), self._anchor.new_zeros([streams, self.bands])]
+        return [
+            self._anchor.new_zeros([streams, 1, self.taps - 1]),
+            self._anchor.new_zeros([streams, self.bands]),
+        ]
 
     @torch.jit.unused
     def state_names(self) -> List[str]:
@@ -79,5 +85,8 @@ class NoiseBank(StreamingModule):
         start = torch.cat([state[1].unsqueeze(2), gain_BMT], dim=2)[:, :, :t]
         ramp = start.unsqueeze(3) * self.fade[0] + gain_BMT.unsqueeze(3) * self.fade[1]
         audio = (banded * ramp).sum(dim=1).reshape(b, 1, t * self.hop)
-        after = [white[:, :, white.shape[2] - self.taps + 1 :].contiguous(), gain_BMT[:, :, t - 1].contiguous()]
+        after = [
+            white[:, :, white.shape[2] - self.taps + 1 :].contiguous(),
+            gain_BMT[:, :, t - 1].contiguous(),
+        ]
         return audio, after

@@ -17,10 +17,13 @@ __all__ = ["WaveNetDecoder", "draw"]
 
 
 def draw(logits_BA: Tensor, uniform_B: Tensor, temperature: Tensor) -> Tensor:
-    """Inverse-CDF sampling: the first class whose cumulated probability passes the uniform number; -> [B]."""
+    """Inverse-CDF sampling: the first class whose cumulated probability passes the uniform number; -> [B].
+
+    Class 0 is never used by `mulaw_encode` (it lies below -1), so it is never drawn.
+    """
     p = torch.softmax(logits_BA / temperature, dim=1)
     passed = torch.cumsum(p, dim=1) <= uniform_B.unsqueeze(1)
-    return passed.sum(dim=1).clamp(max=logits_BA.shape[1] - 1)
+    return passed.sum(dim=1).clamp(min=1, max=logits_BA.shape[1] - 1)
 
 
 class WaveNetDecoder(Decoder):
@@ -108,10 +111,10 @@ class WaveNetDecoder(Decoder):
             past = torch.gather(ring, 2, slot)[:, :, 0]
             new.append(torch.scatter(ring, 2, slot, h.unsqueeze(2)))
             w = dilated.weight
-            y = F.linear(past, w[:, :, 0]) + F.linear(h, w[:, :, 1])
+            y = F.linear(past, w[:, :, 0]) + F.linear(h, w[:, :, 1])  # type: ignore[index]
             y = y + condition_BC[:, 2 * r * i : 2 * r * (i + 1)]
             z = torch.sigmoid(y[:, :r]) * torch.tanh(y[:, r:])
-            out = F.linear(z, output.weight[:, :, 0], output.bias)
+            out = F.linear(z, output.weight[:, :, 0], output.bias)  # type: ignore[arg-type, index]
             total = total + out[:, :s]
             if out.shape[1] > s:
                 h = h + out[:, s:]

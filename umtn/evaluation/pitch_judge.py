@@ -32,7 +32,7 @@ MARGIN_S = 1.0
 
 @dataclass(frozen=True)
 class Transcript:
-    """Probabilities [P, T] that a pitch sounds, and that it begins, in each 10 ms frame; thresholds to cut at."""
+    """Probabilities [P, T] that a pitch sounds, and that it begins, in each 10 ms frame; where to cut."""
 
     active: NDArray[np.float32]
     onset: NDArray[np.float32]

@@ -17,13 +17,13 @@ PASSAGE_GAP_S = 0.2
 
 def reference_times(start_s: float, frames: int) -> NDArray[np.float64]:
     """Time of the middle of each frame, in the score's seconds."""
-    return start_s + np.arange(frames) * FRAME_S
+    return np.asarray(start_s + np.arange(frames) * FRAME_S, np.float64)
 
 
 def reference_rolls(
     score: Score, start_s: float, frames: int, lowest: int, pitches: int, highest: int = 127
 ) -> tuple[Roll, Roll]:
-    """(active, onset) [P, T], frame t centred on start_s + 10 ms * t, at the semitone that sounds, bend included.
+    """(active, onset) [P, T] at the semitone that sounds, bend included; frame t is at start_s + t * 10 ms.
 
     Notes above `highest` are left out (the instrument does not play them).
     """
@@ -56,7 +56,7 @@ def reference_notes(
 def passages(score: Score, times_s: NDArray[np.float64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which of `times_s` lie in one-voice passages and which in passages of several voices.
 
-    Passages are parted by rests of 0.2 s; two notes that overlap by less than 50 ms are legato, not two voices.
+    Passages are parted by rests of 0.2 s; notes that overlap by less than 50 ms are legato, not two voices.
     """
     one, several = np.zeros(len(times_s), bool), np.zeros(len(times_s), bool)
     notes = score.table

@@ -20,7 +20,7 @@ FLOOR_DB = -80.0
 
 
 def _filters(edges_hz: list[tuple[float, float, float]], size: int) -> Tensor:
-    """Triangles (low, middle, high) over the lower bins of an FFT of `size`, each summing to 1, sparse [F, bins].
+    """Triangles (low, middle, high) over the bins of an FFT of `size`, each summing to 1, sparse [F, bins].
 
     No triangle is narrower than a bin to either side, so narrow bands interpolate between two bins.
     """
@@ -49,7 +49,7 @@ def _filtered(audio_BN: Tensor, window: Tensor, filters_FK: Tensor) -> Tensor:
 
 
 class BandSpectrum(nn.Module):
-    """audio_BN -> log power [B, R, F, T], three bins a semitone from pitch `lowest` - 1/3, at three resolutions.
+    """audio_BN -> log power [B, R, F, T]: three bins a semitone, from `lowest` - 1/3, at three resolutions.
 
     The finest sees nothing above 3 kHz: there the middle one tells semitones apart well enough.
     """
@@ -81,6 +81,9 @@ class LogMel(nn.Module):
     """audio_BN -> mel spectrum in dBFS [B, 64, T], never below -80."""
 
     bands, size = 64, 1024
+
+    window: Tensor
+    filters: Tensor
 
     def __init__(self) -> None:
         super().__init__()

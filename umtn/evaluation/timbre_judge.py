@@ -27,7 +27,7 @@ ASSET = "timbre_judge.safetensors"
 
 
 def class_of(instrument: str) -> str:
-    """The class of an instrument: an instrument whose programs a domain plays is that domain's (flute: winds)."""
+    """The class of an instrument: its own, or the domain's that plays its programs too (flute: winds)."""
     programs = {i.id: {p for _, _, p in i.section} for i in training_instruments()}
     for domain in DOMAINS:
         if programs.get(instrument) and programs[instrument] <= programs[domain.id]:

@@ -1,10 +1,11 @@
-"""Training the two judges on true renderings: `python -m umtn train-judge --data DATA`, ten CPU minutes each."""
+"""Training the two judges on true renderings, minutes each: `python -m umtn train-judge --data DATA`."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,7 +49,7 @@ def _choose(rng: Rng, tracks: dict[str, list[Track]]) -> Track:
     return chosen[rng.integers(len(chosen))]
 
 
-def _spoil(rng: Rng, audio: NDArray[np.float32]) -> NDArray[np.float32]:
+def _spoil(rng: Rng, audio: NDArray[Any]) -> NDArray[np.float32]:
     """Another level, and now and then a noise floor 15-60 dB down: what a translator may add."""
     audio = audio * np.float32(10 ** (rng.uniform(-18, 8) / 20))
     if rng.random() < 0.5:
@@ -58,7 +59,7 @@ def _spoil(rng: Rng, audio: NDArray[np.float32]) -> NDArray[np.float32]:
     return audio
 
 
-def _pitch_example(data: Dataset, tracks: dict[str, list[Track]], rng: Rng) -> tuple[NDArray, ...]:
+def _pitch_example(data: Dataset, tracks: dict[str, list[Track]], rng: Rng) -> tuple[NDArray[Any], ...]:
     track = _choose(rng, tracks)
     n = round(CLIP_S * RATE)
     start = int(rng.integers(0, track.length - n))
@@ -70,9 +71,11 @@ def _pitch_example(data: Dataset, tracks: dict[str, list[Track]], rng: Rng) -> t
     return _spoil(rng, audio), active, onset
 
 
-def _batches(draw: Callable[[], tuple[NDArray, ...]], size: int) -> Iterator[list[Tensor]]:
+def _batches(draw: Callable[[], tuple[NDArray[Any], ...]], size: int) -> Iterator[list[Tensor]]:
     while True:
-        yield [torch.from_numpy(np.stack(column)) for column in zip(*(draw() for _ in range(size)), strict=True)]
+        yield [
+            torch.from_numpy(np.stack(column)) for column in zip(*(draw() for _ in range(size)), strict=True)
+        ]
 
 
 def _fit(
@@ -103,7 +106,9 @@ def _fit(
     return step
 
 
-def train_pitch_judge(data: Dataset, minutes: float, out: Path | None = None, seed: int = 0) -> dict[str, str]:
+def train_pitch_judge(
+    data: Dataset, minutes: float, out: Path | None = None, seed: int = 0
+) -> dict[str, str]:
     """Train, choose thresholds on the validation scores and write the weights; -> their metadata."""
     torch.manual_seed(seed)
     rng, tracks, judge = np.random.default_rng(seed), _tracks(data, "train"), PitchJudge()
@@ -154,7 +159,7 @@ def _f1(found: Tensor, truth: Tensor) -> float:
     return float(2 * (found & truth).sum() / (found.sum() + truth.sum()).clamp(min=1))
 
 
-def _timbre_example(data: Dataset, tracks: dict[str, list[Track]], rng: Rng) -> tuple[NDArray, ...]:
+def _timbre_example(data: Dataset, tracks: dict[str, list[Track]], rng: Rng) -> tuple[NDArray[Any], ...]:
     """A window in which something sounds, its class, and an equalizer curve for it."""
     n = round(timbre_judge.WINDOW_S * RATE)
     while True:
@@ -165,10 +170,12 @@ def _timbre_example(data: Dataset, tracks: dict[str, list[Track]], rng: Rng) -> 
             break
     knots = rng.normal(0, 3.0, 6)
     curve = np.interp(np.linspace(0, 5, LogMel.bands), np.arange(6), knots).astype(np.float32)
-    return _spoil(rng, audio), np.int64(CLASSES.index(class_of(track.domain))), curve
+    return _spoil(rng, audio), np.array(CLASSES.index(class_of(track.domain))), curve
 
 
-def train_timbre_judge(data: Dataset, minutes: float, out: Path | None = None, seed: int = 0) -> dict[str, str]:
+def train_timbre_judge(
+    data: Dataset, minutes: float, out: Path | None = None, seed: int = 0
+) -> dict[str, str]:
     """Train, measure on the validation scores and write the weights; -> their metadata."""
     torch.manual_seed(seed)
     rng, tracks, judge = np.random.default_rng(seed), _tracks(data, "train"), TimbreJudge()

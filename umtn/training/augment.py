@@ -40,7 +40,9 @@ def _rooms(count: int, rate: int, generator: torch.Generator) -> Tensor:
     n = rate // 4
     decay_s = uniform(0.02, 0.08, count, generator)
     t = torch.arange(n, device=generator.device) / rate
-    tail = torch.randn(count, n, generator=generator, device=generator.device) * torch.exp(-t / decay_s[:, None])
+    tail = torch.randn(count, n, generator=generator, device=generator.device) * torch.exp(
+        -t / decay_s[:, None]
+    )
     tail = tail / tail.square().sum(dim=1, keepdim=True).sqrt()
     wet = uniform(0.05, 0.5, count, generator) * (uniform(0, 1, count, generator) < 0.33)
     tail = tail * wet[:, None]

@@ -85,8 +85,10 @@ class Trainer:
         """Warm-up, then half a cosine over the minutes granted."""
         t = self.config.training
         share = min(1.0, self.progress.minutes / self.minutes)
-        return t.learning_rate * min(1.0, (self.progress.step + 1) / t.warm_up_steps) * (
-            0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * share))
+        return (
+            t.learning_rate
+            * min(1.0, (self.progress.step + 1) / t.warm_up_steps)
+            * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * share)))
         )
 
     def run(self, max_steps: int | None = None, save_every_s: float = 120.0) -> None:
@@ -95,7 +97,12 @@ class Trainer:
         seed = self.progress.seed + 1000 * rank + self.progress.step
         batches = prefetch(iter(BatchSource(self.data, self.config, "train", seed)))
         generator = torch.Generator(device).manual_seed(seed)
-        clock, saved, start, first = time.monotonic(), time.monotonic(), self.progress.minutes, self.progress.step
+        clock, saved, start, first = (
+            time.monotonic(),
+            time.monotonic(),
+            self.progress.minutes,
+            self.progress.step,
+        )
         bar = tqdm(total=round(self.minutes * 60), initial=round(start * 60), unit="s", disable=rank != 0)
         smooth: dict[str, float] = {}
         try:
@@ -188,12 +195,20 @@ def _load_moments(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor], 
 
 
 def train(
-    config: Config, data: Dataset, out: Path, minutes: float, resume: bool, steps: int | None = None, seed: int = 0
+    config: Config,
+    data: Dataset,
+    out: Path,
+    minutes: float,
+    resume: bool,
+    steps: int | None = None,
+    seed: int = 0,
 ) -> Trainer:
     """Train and leave a checkpoint in `out`; refuses to overwrite one that is there unless `resume`."""
     there = (out / "checkpoint.json").exists()
     if there and not resume:
-        raise UserError(f"'{out}' already holds a checkpoint; continue it with --resume or choose another --out.")
+        raise UserError(
+            f"'{out}' already holds a checkpoint; continue it with --resume or choose another --out."
+        )
     if resume and not there:
         raise UserError(f"There is no checkpoint to resume in '{out}'; leave --resume out to start one.")
     trainer = Trainer(config, data, out, minutes, seed)

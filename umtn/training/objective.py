@@ -31,7 +31,7 @@ class Objective(nn.Module):
         self.spectral = BankSpectrumLoss(self.config.sample_rate) if live else None
         field = getattr(translator.encoder, "history", None) or translator.encoder.receptive_field
         # the first positions have no full receptive field: at most half a clip is given up for them
-        self.warm_up = min(int(field) // self.config.hop, int(self._frames() * 0.4))
+        self.warm_up = min(int(field) // self.config.hop, int(self._frames() * 0.4))  # type: ignore[arg-type]
 
     def _frames(self) -> int:
         return int(self.config.training.seconds * self.config.sample_rate) // self.config.hop

@@ -44,6 +44,12 @@ def _window_line(size: int) -> Tensor:
 class BankSpectrumLoss(nn.Module):
     """Distance between the spectrum of a LiveDecoder's controls and that of target audio."""
 
+    bin_weight: Tensor
+    line: Tensor
+    mel: Tensor
+    window: Tensor
+    short_window: Tensor
+
     def __init__(self, rate: int, size: int = 2048, short: int = 512, bands: int = 64) -> None:
         super().__init__()
         self.rate, self.size, self.short = rate, size, short
@@ -125,10 +131,24 @@ class BankSpectrumLoss(nn.Module):
         given = self._lines(cycles.detach(), lines, self.size) + hiss
         distance = (torch.log(given + FLOOR) - torch.log(wanted + FLOOR)).abs() * self.bin_weight
         w = torch.matmul(weight, smooth)
-        return (distance.mean(dim=2) * w).sum() / w.sum().clamp(min=1.0)
+        shape = (distance.mean(dim=2) * w).sum() / w.sum().clamp(min=1.0)
+        return shape + self._convergence(given, wanted, w)
+
+    @staticmethod
+    def _convergence(given: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
+        """Linear distance of magnitudes over the target's, per clip: what decides on level, peaks before gaps."""
+        apart = ((given + FLOOR).sqrt() - (wanted + FLOOR).sqrt()).abs().sum(dim=2) * weight
+        size = (wanted + FLOOR).sqrt().sum(dim=2) * weight
+        return (apart.sum(dim=1) / size.sum(dim=1).clamp(min=1e-3)).mean()
 
     def _attack(
-        self, decoder: LiveDecoder, amplitude: Tensor, gains: Tensor, target: Tensor, weight: Tensor, cycles_PH: Tensor
+        self,
+        decoder: LiveDecoder,
+        amplitude: Tensor,
+        gains: Tensor,
+        target: Tensor,
+        weight: Tensor,
+        cycles_PH: Tensor,
     ) -> Tensor:
         hop, p, h = decoder.hop, amplitude.shape[1], amplitude.shape[2]
         b, t = amplitude.shape[0], amplitude.shape[3]
@@ -139,6 +159,13 @@ class BankSpectrumLoss(nn.Module):
         lines = torch.matmul(amplitude.reshape(b, p * h, t).square().transpose(1, 2), table)
         given = lines + torch.matmul(hiss, self.mel)  # B, T, bands
         padded = F.pad(given, [0, 0, 1, 1])
-        given = 0.5 * given + 0.25 * padded[:, :-2] + 0.25 * padded[:, 2:]  # the window spans two hops each side
+        given = (
+            0.5 * given + 0.25 * padded[:, :-2] + 0.25 * padded[:, 2:]
+        )  # the window spans two hops each side
         distance = (torch.log(given + FLOOR) - torch.log(wanted + FLOOR)).abs().mean(dim=2)
-        return (distance * weight).sum() / weight.sum().clamp(min=1.0)
+        # the whole frame's energy once more: loudness is what a player hears first
+        energy = torch.log(given.sum(dim=2) + 10 * FLOOR) - torch.log(wanted.sum(dim=2) + 10 * FLOOR)
+        distance = distance + 0.3 * energy.abs()
+        return (distance * weight).sum() / weight.sum().clamp(min=1.0) + self._convergence(
+            given, wanted, weight
+        )

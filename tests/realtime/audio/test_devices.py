@@ -57,8 +57,8 @@ SD = FakeSoundDevice()
 
 @pytest.mark.parametrize(
     ("spec", "kind", "index"),
-    [("mic", "input", 1), ("default", "output", 2), ("0", "input", 0), ("3", "output", 3), ("scar", "input", 3),
-     ("SPEAKERS", "output", 2), ("usb mic one", "input", 0)],
+    [("mic", "input", 1), ("default", "output", 2), ("0", "input", 0), ("3", "output", 3),
+     ("scar", "input", 3),     ("SPEAKERS", "output", 2), ("usb mic one", "input", 0)],
 )  # fmt: skip
 def test_a_device_is_found(spec: str, kind: str, index: int) -> None:
     assert resolve(spec, kind, SD).index == index
@@ -94,9 +94,9 @@ def test_what_cannot_be_found_is_said_with_what_there_is(spec: str, kind: str, s
 
 def test_no_device_at_all_suggests_a_way_out() -> None:
     nothing = FakeSoundDevice(rows=[])
-    with pytest.raises(UserError, match="no audio input device; play the built-in clip with --in demo"):
+    with pytest.raises(UserError, match=r"no audio input device; play the built-in clip with --in demo"):
         resolve("mic", "input", nothing)
-    with pytest.raises(UserError, match="no audio output device; use --out FILE.wav or --out none"):
+    with pytest.raises(UserError, match=r"no audio output device; use --out FILE\.wav or --out none"):
         resolve("default", "output", nothing)
 
 

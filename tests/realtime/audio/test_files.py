@@ -149,7 +149,7 @@ def test_a_full_disk_is_counted_and_said_and_does_no_harm(tmp_path: Path) -> Non
 
 
 def test_other_formats_and_bad_places_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="must end in .wav"):
+    with pytest.raises(UserError, match="must end in"):
         WavRecorder(tmp_path / "y.mp3", 48000)
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(UserError, match="cannot write"):

@@ -58,9 +58,12 @@ def start(tmp_path: Path) -> Iterator[Any]:
     running: list[Audio] = []
 
     def _start(parameters: dict[str, float] | None = None, **config: Any) -> Audio:
-        settings: dict[str, Any] = dict(
-            bundle=bundle, input=str(tmp_path / "in.wav"), output="none", realtime_priority=False
-        )
+        settings: dict[str, Any] = {
+            "bundle": bundle,
+            "input": str(tmp_path / "in.wav"),
+            "output": "none",
+            "realtime_priority": False,
+        }
         audio = Audio(AudioConfig(**{**settings, **config}), **(parameters or {}))
         running.append(audio)
         return audio
@@ -152,15 +155,15 @@ def test_a_kill_leaves_a_playable_file(start: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "says"),
     [
-        (dict(input="nothing.wav"), "there is no file nothing.wav"),
-        (dict(block=7), "--block is 7, but must lie from 16 to 8192"),
-        (dict(rate=100), "--rate is 100"),
-        (dict(channel=0), "channels are counted from 1"),
-        (dict(engine="abacus"), "unknown engine 'abacus'"),
-        (dict(bundle="nothing.umtn"), "nothing.umtn"),
-        (dict(output="out.mp3"), "must end in .wav"),
-        (dict(seconds=-1.0), "--seconds is -1"),
-        (dict(input="mic", fast=True), "--fast is for sound files"),
+        ({"input": "nothing.wav"}, "there is no file nothing.wav"),
+        ({"block": 7}, "--block is 7, but must lie from 16 to 8192"),
+        ({"rate": 100}, "--rate is 100"),
+        ({"channel": 0}, "channels are counted from 1"),
+        ({"engine": "abacus"}, "unknown engine 'abacus'"),
+        ({"bundle": "nothing.umtn"}, "nothing.umtn"),
+        ({"output": "out.mp3"}, "must end in .wav"),
+        ({"seconds": -1.0}, "--seconds is -1"),
+        ({"input": "mic", "fast": True}, "--fast is for sound files"),
     ],
 )
 def test_bad_requests_get_one_sentence(start: Any, tmp_path: Path, config: dict[str, Any], says: str) -> None:

@@ -88,11 +88,9 @@ def test_half_wet_half_dry_of_an_identity_is_the_identity(folder: Path, block: i
     assert peaks == [1000 + path.latency.total] * 3
 
 
-@pytest.mark.parametrize("block", [16, 40, 128, 256, 441])
+@pytest.mark.parametrize("block", [16, 40, 128, 441])
 def test_one_sample_less_of_buffering_would_underrun(folder: Path, block: int) -> None:
     path = SignalPath(engine(folder), RATE, block)
-    if path.latency.reblocking == 0:
-        pytest.skip("nothing is buffered, so nothing can be saved")
     path._wet.skip(1)
     feed(path, band_noise(block * 256), block)  # a whole period of the pattern of blocks
     assert path._underruns > 0
@@ -155,7 +153,7 @@ def test_switching_every_block_runs_two_decoders_at_most_and_ends_at_the_last_ch
 
 @pytest.mark.parametrize(
     "change",
-    [dict(mix=0.0), dict(input_gain_db=12.0), dict(output_gain_db=-60.0), dict(bypass=True), dict(mute=True)],
+    [{"mix": 0.0}, {"input_gain_db": 12.0}, {"output_gain_db": -60.0}, {"bypass": True}, {"mute": True}],
 )
 def test_no_control_clicks(folder: Path, change: dict) -> None:
     path = SignalPath(engine(folder, identity=False), RATE, 256)
@@ -249,7 +247,7 @@ def test_panic_silences_within_one_block(folder: Path) -> None:
 def test_a_block_allocates_nothing_that_stays(folder: Path) -> None:
     tracemalloc = pytest.importorskip("tracemalloc")
     path, x, out = SignalPath(engine(folder), RATE, 256), tone(256 / RATE), np.empty(256, F32)
-    for i in range(20):
+    for _ in range(20):
         path.process(x, out)
     tracemalloc.start()
     try:

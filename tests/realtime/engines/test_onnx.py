@@ -28,7 +28,7 @@ def test_the_probe_is_met(bundle: Bundle) -> None:
 
 def test_a_bundle_that_computes_something_else_is_refused(tmp_path: Path) -> None:
     bundle = Bundle.open(write_fake_bundle(tmp_path / "wrong.umtn", wrong_probe=True))
-    with pytest.raises(UserError, match="computes the domain piano of wrong.umtn wrongly.*off by 0.01"):
+    with pytest.raises(UserError, match=r"computes the domain piano of wrong.umtn wrongly.*off by 0.01"):
         load_engine(bundle, "onnx")
 
 

@@ -1,0 +1,46 @@
+"""`make play`: the microphone where there is one, else the built-in clip through the same live loop into a file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from realtime import run
+
+__all__ = ["main"]
+
+OUTPUT = Path("out/strings.wav")
+
+
+def has_microphone() -> bool:
+    """Whether PortAudio is there and offers an input and an output."""
+    try:
+        import sounddevice
+
+        sounddevice.check_input_settings()
+        sounddevice.check_output_settings()
+    except Exception:  # no library, no device, no server: whatever it is, the clip plays all the same
+        return False
+    return True
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Play with the arguments of realtime.run; without any, choose what this machine can do."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if any(word.startswith("--in") for word in given) or has_microphone():
+        return run.main([*([] if "--to" in given else ["--to", "strings"]), *given])
+    OUTPUT.parent.mkdir(exist_ok=True)
+    print(
+        "No audio device here: playing the built-in clip through the live loop, in real time, "
+        f"into {OUTPUT}. With a microphone:  python -m realtime.run --in mic --to strings",
+        flush=True,
+    )
+    code = run.main(["--in", "demo", "--out", str(OUTPUT), "--to", "strings", *given])
+    if code == 0:
+        print(f"Written: {OUTPUT}")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

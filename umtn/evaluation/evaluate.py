@@ -1,0 +1,160 @@
+"""Evaluation, top to bottom: every source to every domain, with the copy and the true rendering beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from umtn.errors import UserError
+from umtn.evaluation import level
+from umtn.evaluation.judge import Judges
+from umtn.evaluation.material import Material
+from umtn.evaluation.players import Player
+
+__all__ = ["evaluate", "mean_row", "measured_lags"]
+
+Audio = NDArray[np.float32]
+Row = dict[str, float]
+LAG_PROBE_S, LAG_SOURCES = 20.0, 3
+QUIET_S = 5.0
+NOISE_DBFS = -60.0
+
+
+def evaluate(player: Player, material: Material, only: tuple[str, ...] | None = None) -> dict[str, Any]:
+    """The report: model, material, lags, `rows` (source, target, kind, figures), means and silence."""
+    targets = _targets(player, material, only)
+    judges = Judges(material.score, material.start_s, material.rate)
+    lags = measured_lags(player, material, targets)
+    copies = {s: judges.hear(audio) for s, audio in tqdm(material.sources.items(), desc="inputs")}
+    truths = {t: judges.hear(material.truths[t]) for t in tqdm(targets, desc="true renderings")}
+    rows: list[dict[str, Any]] = []
+    for t in targets:
+        truth = material.truths[t]
+        rows.append(_row("truth", t, t, judges.figures(truths[t], truth, truth, t)))
+    for s, audio in tqdm(material.sources.items(), desc="translations"):
+        others = tuple(t for t in targets if t != s)
+        made = player.play(audio, others)
+        for t in others:
+            truth, copy = material.truths[t], judges.figures(copies[s], audio, material.truths[t], t)
+            heard_audio = level.advance(made[t], lags[t]["lag_s"], material.rate)
+            heard = judges.hear(heard_audio)
+            model = judges.figures(heard, heard_audio, truth, t)
+            given = heard.confusion(judges.sounding(truth))
+            rows.append(_row("model", s, t, model) | {"given_to": given})
+            rows.append(_row("copy", s, t, copy))
+    return {
+        "model": {"name": player.name, **player.facts, "declared_lag_ms": 1000 * player.declared_lag_s},
+        "material": _described(material),
+        "lags": lags,
+        "rows": rows,
+        "means": _means(rows, targets, material),
+        "silence": _silence(player, targets, material.rate),
+        "judges": _ceiling(judges, material, copies, truths),
+    }
+
+
+def _targets(player: Player, material: Material, only: tuple[str, ...] | None) -> tuple[str, ...]:
+    if player.sample_rate != material.rate:
+        raise UserError(
+            f"the data are at {material.rate} Hz and '{player.name}' plays at {player.sample_rate} Hz"
+        )
+    if unknown := [t for t in only or () if t not in player.domains]:
+        raise UserError(f"'{player.name}' has no domain '{unknown[0]}'; it knows {', '.join(player.domains)}")
+    wanted = only or player.domains
+    if missing := [t for t in wanted if t not in material.truths]:
+        raise UserError(f"the data hold no true rendering of '{missing[0]}'")
+    return tuple(wanted)
+
+
+def measured_lags(player: Player, material: Material, targets: tuple[str, ...]) -> dict[str, Row]:
+    """By how much attacks lag the true rendering's, per target: median over a few sources.
+
+    Where the attacks do not match at all (correlation below 0.1), the declared lag is taken.
+    """
+    n = round(LAG_PROBE_S * material.rate)
+    found: dict[str, list[tuple[float, float]]] = {t: [] for t in targets}
+    for source, audio in list(material.sources.items())[:LAG_SOURCES]:
+        others = tuple(t for t in targets if t != source) or targets
+        for t, made in player.play(audio[:n], others).items():
+            found[t].append(level.lag_s(made, material.truths[t][:n], material.rate))
+    lags: dict[str, Row] = {}
+    for t, pairs in found.items():
+        lag, match = (float(np.median([p[i] for p in pairs])) if pairs else 0.0 for i in (0, 1))
+        lags[t] = {
+            "measured_s": lag,
+            "match": round(match, 3),
+            "lag_s": lag if match >= 0.1 else player.declared_lag_s,
+        }
+    return lags
+
+
+def _row(kind: str, source: str, target: str, figures: Row) -> dict[str, Any]:
+    rounded = {k: round(v, 6) if k == "dc" else round(v, 4) for k, v in figures.items()}
+    return {"kind": kind, "source": source, "target": target, **rounded}
+
+
+def mean_row(rows: Iterable[dict[str, Any]]) -> Row:
+    """Means of all figures, NaN left out."""
+    columns: dict[str, list[float]] = {}
+    for row in rows:
+        for name, value in row.items():
+            if isinstance(value, float) and np.isfinite(value):
+                columns.setdefault(name, []).append(value)
+    return {name: round(float(np.mean(values)), 4) for name, values in columns.items()}
+
+
+def _means(rows: list[dict[str, Any]], targets: tuple[str, ...], material: Material) -> dict[str, Any]:
+    """Per target and over all, for model, copy and truth; the same over sources never trained on."""
+    found: dict[str, Any] = {"targets": {}, "all": {}, "never_trained": {}, "sources": {}}
+    for kind in ("model", "copy", "truth"):
+        own = [r for r in rows if r["kind"] == kind]
+        new = [r for r in own if r["source"] in material.never_trained]
+        found["all"][kind] = mean_row(own)
+        if new:
+            found["never_trained"][kind] = mean_row(new)
+        for t in targets:
+            found["targets"].setdefault(t, {})[kind] = mean_row(r for r in own if r["target"] == t)
+    for s in material.sources:
+        found["sources"][s] = mean_row(r for r in rows if r["kind"] == "model" and r["source"] == s)
+    return found
+
+
+def _silence(player: Player, targets: tuple[str, ...], rate: int) -> dict[str, Row]:
+    """dBFS out: 5 s of digital silence and of noise at -60 dBFS in; the first second is not counted."""
+    n = round(QUIET_S * rate)
+    noise = np.random.default_rng(0).standard_normal(n).astype(np.float32) * np.float32(
+        10 ** (NOISE_DBFS / 20)
+    )
+    found: dict[str, Row] = {t: {} for t in targets}
+    for name, audio in (("silence_dbfs", np.zeros(n, np.float32)), ("noise_dbfs", noise)):
+        for t, made in player.play(audio, targets).items():
+            found[t][name] = round(level.dbfs(made[rate:]), 1)
+            found[t][f"{name}_loudest"] = round(
+                max(level.dbfs(made[i : i + rate // 10]) for i in range(rate, n, rate // 10)), 1
+            )
+    return found
+
+
+def _described(material: Material) -> dict[str, Any]:
+    return {
+        "score": material.score_id,
+        "start_s": material.start_s,
+        "seconds": material.samples / material.rate,
+        "sources": list(material.sources),
+        "never_trained": sorted(material.never_trained & set(material.sources)),
+    }
+
+
+def _ceiling(
+    judges: Judges, material: Material, copies: dict[str, Any], truths: dict[str, Any]
+) -> dict[str, Any]:
+    """How good the judges are on this material: true renderings, each against its score and name."""
+    notes = {t: h.notes for t, h in truths.items()} | {s: h.notes for s, h in copies.items()}
+    given = {t: h.confusion(judges.sounding(material.truths[t])) for t, h in truths.items()}
+    given |= {s: h.confusion(judges.sounding(material.sources[s])) for s, h in copies.items()}
+    accuracy = float(np.mean([given[t][t] for t in truths]))
+    return {"notes": notes, "given_to": given, "timbre_accuracy": round(accuracy, 4)}

@@ -1,0 +1,103 @@
+"""One sound against its score and its true rendering: every figure of a row of the table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from umtn.data.score import Score
+from umtn.evaluation import level
+from umtn.evaluation.notes import note_figures
+from umtn.evaluation.pitch_judge import PitchJudge
+from umtn.evaluation.spectra import RATE, LogMel
+from umtn.evaluation.timbre_judge import STEP_S, WINDOW_S, TimbreJudge
+
+__all__ = ["Heard", "Judges"]
+
+Audio = NDArray[np.float32]
+SOUNDING_DBFS = -50.0
+RELEASE_S = 0.5  # a rest begins so long after its last note has ended
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What the judges say of a sound: note figures, and how it divides among the domains window by window."""
+
+    notes: dict[str, float]
+    shares: dict[str, NDArray[np.float32]]
+
+    def share(self, target: str, sounding: NDArray[np.bool_]) -> float:
+        """Share of the sounding windows in which `target` is likelier than any other domain, or `other`."""
+        if not sounding.any():
+            return float("nan")
+        names = list(self.shares)
+        best = np.argmax(np.stack([self.shares[n][sounding] for n in names]), axis=0)
+        return float(np.mean(best == names.index(target)))
+
+    def confusion(self, sounding: NDArray[np.bool_]) -> dict[str, float]:
+        """Share of the sounding windows for every domain and `other`."""
+        return {name: round(self.share(name, sounding), 4) for name in self.shares}
+
+
+class Judges:
+    """Both judges and the score they listen with; audio is at `rate` and begins at `start_s` of the score."""
+
+    def __init__(self, score: Score, start_s: float, rate: int) -> None:
+        self.score, self.start_s, self.rate = score, start_s, rate
+        self.pitch, self.timbre, self.mel = PitchJudge.load(), TimbreJudge.load(), LogMel()
+
+    def _at_own_rate(self, audio: Audio) -> Audio:
+        return audio if self.rate == RATE else soxr.resample(audio, self.rate, RATE, quality="HQ")
+
+    def hear(self, audio: Audio) -> Heard:
+        own = self._at_own_rate(audio)
+        return Heard(
+            note_figures(self.score, self.start_s, self.pitch.transcribe(own)), self.timbre.shares(own)
+        )
+
+    def sounding(self, truth: Audio) -> NDArray[np.bool_]:
+        """Half-second windows in which a note is held half of the time and the true rendering is audible."""
+        own = self._at_own_rate(truth)
+        n, step = round(WINDOW_S * RATE), round(STEP_S * RATE)
+        begins = np.arange(0, len(own) - n + 1, step)
+        held = self.held_s(len(own) / RATE)
+        found = []
+        for begin in begins:
+            part = held[begin * 100 // RATE : (begin + n) * 100 // RATE]
+            found.append(part.mean() >= 0.5 and level.dbfs(own[begin : begin + n]) > SOUNDING_DBFS)
+        return np.array(found, bool)
+
+    def held_s(self, seconds: float, release_s: float = 0.0) -> NDArray[np.bool_]:
+        """For each 10 ms whether a note is held, or was until `release_s` before."""
+        held = np.zeros(round(seconds * 100), bool)
+        for start, end, _, _ in self.score.table:
+            held[
+                max(0, int((start - self.start_s) * 100)) : max(
+                    0, int((end + release_s - self.start_s) * 100)
+                )
+            ] = 1
+        return held
+
+    def rests(self, audio: Audio) -> Audio:
+        """The samples of `audio` in the score's rests, end to end."""
+        resting = ~self.held_s(len(audio) / self.rate, RELEASE_S)
+        return audio[: len(resting) * self.rate // 100][np.repeat(resting, self.rate // 100)[: len(audio)]]
+
+    def figures(self, heard: Heard, audio: Audio, truth: Audio, target: str) -> dict[str, float]:
+        """The row for a sound that is meant to be `target` and whose lag has been removed."""
+        sounding = self.sounding(truth)
+        return {
+            "timbre_share": heard.share(target, sounding),
+            **heard.notes,
+            "loudness_correlation": level.loudness_correlation(audio, truth, self.rate),
+            "level_difference_db": level.dbfs(audio) - level.dbfs(truth),
+            "logmel_distance_db": level.logmel_distance_db(
+                self._at_own_rate(audio), self._at_own_rate(truth), self.mel
+            ),
+            "rest_dbfs": level.dbfs(self.rests(audio)),
+            "clicks_per_minute": level.clicks_per_minute(audio, self.rate),
+            "dc": float(np.mean(audio)),
+        }

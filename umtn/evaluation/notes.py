@@ -1,0 +1,102 @@
+"""Note figures: frame by frame (mir_eval.multipitch), onsets and notes (mir_eval.transcription), octaves."""
+
+from __future__ import annotations
+
+import mir_eval
+import numpy as np
+from numpy.typing import NDArray
+
+from umtn.data.score import Score
+from umtn.evaluation.pitch_judge import LOWEST, PITCHES, Transcript
+from umtn.evaluation.reference import passages, reference_notes, reference_rolls, reference_times
+from umtn.evaluation.spectra import FRAME_S
+
+__all__ = ["find_notes", "frame_f1", "note_figures", "octave_errors"]
+
+Floats = NDArray[np.float64]
+PEAK_FRAMES = 3  # an onset is the highest of so many frames to either side
+ONSET_S = 0.05
+
+
+def _hz(rows: NDArray[np.intp]) -> Floats:
+    return np.asarray(440 * 2 ** ((rows + LOWEST - 69) / 12), np.float64)
+
+
+def reference_hz(score: Score, times_s: Floats) -> list[Floats]:
+    """Frequencies that the score asks for at each time, bend included."""
+    notes, cents = score.table, score.bend.at(times_s)
+    found = []
+    for time, bend in zip(times_s, cents, strict=True):
+        pitches = notes[(notes[:, 0] <= time) & (notes[:, 1] > time), 2]
+        found.append(440 * 2 ** ((pitches + bend / 100 - 69) / 12))
+    return found
+
+
+def frame_f1(reference: list[Floats], found: list[Floats], times_s: Floats) -> float:
+    """F1 of frame-level multi-pitch, half a semitone wide (mir_eval.multipitch); NaN without a reference."""
+    if not any(len(r) for r in reference):
+        return float("nan")
+    if not any(len(f) for f in found):
+        return 0.0
+    precision, recall = mir_eval.multipitch.metrics(times_s, reference, times_s, found, window=0.5)[:2]
+    return float(2 * precision * recall / max(precision + recall, 1e-9))
+
+
+def octave_errors(wanted_PT: NDArray[np.bool_], found_PT: NDArray[np.bool_]) -> float:
+    """Share of reported frame pitches that the score lacks, but has one or two octaves away."""
+    near = np.zeros_like(wanted_PT)
+    for shift in (12, 24):
+        near[shift:] |= wanted_PT[:-shift]
+        near[:-shift] |= wanted_PT[shift:]
+    wrong = found_PT & ~wanted_PT & near
+    return float(wrong.sum() / max(1, found_PT.sum()))
+
+
+def find_notes(transcript: Transcript) -> tuple[Floats, Floats]:
+    """Notes of a transcript, one for each peak of an onset row: intervals [N, 2] in s, frequencies [N]."""
+    onset, width = transcript.onset, 2 * PEAK_FRAMES + 1
+    padded = np.pad(onset, ((0, 0), (PEAK_FRAMES, PEAK_FRAMES)))
+    highest = np.lib.stride_tricks.sliding_window_view(padded, width, axis=1).max(axis=2)
+    rows, begins = np.nonzero((onset == highest) & (onset > transcript.onset_above))
+    intervals = []
+    for row, begin in zip(rows, begins, strict=True):
+        silent = np.flatnonzero(transcript.active[row, begin + 2 :] < transcript.active_above)
+        length = 2 + (int(silent[0]) if len(silent) else onset.shape[1] - begin)
+        intervals.append((begin * FRAME_S, (begin + max(length, 3)) * FRAME_S))
+    order = np.argsort(begins, kind="stable")
+    return np.array(intervals, np.float64).reshape(-1, 2)[order], _hz(rows[order])
+
+
+def _onset_scores(reference: tuple[Floats, Floats], found: tuple[Floats, Floats]) -> dict[str, float]:
+    if not len(reference[0]):
+        return {"onset_f1": float("nan"), "note_f1": float("nan")}
+    if not len(found[0]):
+        return {"onset_f1": 0.0, "note_f1": 0.0}
+    onset = mir_eval.transcription.onset_precision_recall_f1(reference[0], found[0], ONSET_S)[2]
+    note = mir_eval.transcription.precision_recall_f1_overlap(
+        *reference, *found, onset_tolerance=ONSET_S, offset_ratio=None
+    )[2]
+    return {"onset_f1": float(onset), "note_f1": float(note)}
+
+
+def note_figures(score: Score, start_s: float, transcript: Transcript) -> dict[str, float]:
+    """F1 over all frames, over one-voice and several-voice passages, onset and note F1, octave errors."""
+    frames = transcript.active.shape[1]
+    times = reference_times(start_s, frames)
+    sounding = transcript.active > transcript.active_above
+    found = [_hz(np.flatnonzero(column)) for column in sounding.T]
+    reference = reference_hz(score, times)
+    one, several = passages(score, times)
+    figures = {}
+    for name, mask in (
+        ("pitch_f1", np.ones(frames, bool)),
+        ("pitch_f1_one", one),
+        ("pitch_f1_several", several),
+    ):
+        at = np.flatnonzero(mask)
+        figures[name] = frame_f1([reference[i] for i in at], [found[i] for i in at], times[at])
+    wanted, _ = reference_rolls(score, start_s, frames, LOWEST, PITCHES)
+    figures["octave_errors"] = octave_errors(wanted > 0, sounding)
+    return figures | _onset_scores(
+        reference_notes(score, start_s, start_s + frames * FRAME_S), find_notes(transcript)
+    )
