@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if any(word.startswith("--in") for word in given) or has_microphone():
         return run.main([*([] if "--to" in given else ["--to", "strings"]), *given])
     OUTPUT.parent.mkdir(exist_ok=True)
+    OUTPUT.unlink(missing_ok=True)  # our own, of an earlier run
     print(
         "No audio device here: playing the built-in clip through the live loop, in real time, "
         f"into {OUTPUT}. With a microphone:  python -m realtime.run --in mic --to strings",

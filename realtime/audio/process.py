@@ -216,6 +216,7 @@ class _Session:
             "advice": advice,
             "input": self._input.name if self._input else str(sound_path(self._config.input)),
             "output": self._output.name if self._output else self._config.output,
+            "kept": str(self._recorder.kept or "") if self._recorder else "",
             "rate": self._rate,
             "block": self.worker.block_length or self._config.block,
             "latency_ms": split,

@@ -37,16 +37,29 @@ def _pcm24(samples: np.ndarray) -> bytes:
     return whole.view(np.uint8).reshape(-1, 4)[:, :BYTES].tobytes()
 
 
+def keep_earlier(path: Path) -> Path | None:
+    """Moves a take that is there already to NAME.1.wav, NAME.2.wav...: nothing recorded is overwritten."""
+    if not path.is_file():
+        return None
+    number = 1
+    while (kept := path.with_name(f"{path.stem}.{number}{path.suffix}")).exists():
+        number += 1
+    path.rename(kept)
+    return kept
+
+
 class WavRecorder:
-    """Mono, 24-bit. `error` is a sentence once the disk failed; `lost` counts samples not recorded."""
+    """Mono, 24-bit. `kept` is where an earlier take of this name went. `error` is a sentence once the disk failed; `lost` counts samples not recorded."""
 
     def __init__(self, path: Path, rate_hz: int) -> None:
         if path.suffix.lower() != ".wav":
             raise UserError(f"the output file {path} must end in .wav; other formats cannot be recorded live")
+        if not path.parent.is_dir():
+            raise UserError(f"cannot write {path}: there is no folder {path.parent}; was another one meant?")
         self.path, self._rate = path, rate_hz
         self.error: str | None = None
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self.kept = keep_earlier(path)
             self._file = open(path, "wb", buffering=0)  # noqa: SIM115
         except OSError as error:
             raise UserError(f"cannot write {path} ({error.strerror or error})") from None

@@ -123,7 +123,8 @@ def start_lines(info: dict[str, Any], osc: str) -> list[str]:
     latency = f"latency {sum(split.values()):.1f} ms = {parts}"
     granted = "granted: " + (", ".join(info.get("granted", ())) or "nothing")
     advice = [f"not granted: {sentence}" for sentence in info.get("advice", ())]
-    return [first, latency, granted, *advice, osc, "Ctrl-C stops"]
+    kept = [f"the earlier take of that name is now {info['kept']}"] if info.get("kept") else []
+    return [first, *kept, latency, granted, *advice, osc, "Ctrl-C stops"]
 
 
 def end_line(stats: dict[str, Any], output: str) -> str:

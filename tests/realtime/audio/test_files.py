@@ -111,11 +111,11 @@ def test_what_is_meant_by_in(tmp_path: Path) -> None:
 
 def test_a_recording_holds_what_was_written(tmp_path: Path) -> None:
     x = np.random.default_rng(0).uniform(-1, 1, 10000).astype(np.float32)
-    recorder = WavRecorder(tmp_path / "new" / "y.wav", 44100)
+    recorder = WavRecorder(tmp_path / "y.wav", 44100)
     for piece in np.array_split(x, 37):
         recorder.write(piece)
     recorder.close()
-    y, rate = soundfile.read(tmp_path / "new" / "y.wav")
+    y, rate = soundfile.read(tmp_path / "y.wav")
     assert rate == 44100 and recorder.lost == 0
     assert np.abs(x - y).max() <= 2**-23
 
@@ -151,6 +151,8 @@ def test_a_full_disk_is_counted_and_said_and_does_no_harm(tmp_path: Path) -> Non
 def test_other_formats_and_bad_places_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="must end in"):
         WavRecorder(tmp_path / "y.mp3", 48000)
+    with pytest.raises(UserError, match="there is no folder"):
+        WavRecorder(tmp_path / "nowhere" / "y.wav", 48000)
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(UserError, match="cannot write"):
         WavRecorder(tmp_path / "file" / "y.wav", 48000)
@@ -163,3 +165,13 @@ def test_a_folder_is_no_file_to_record_to(tmp_path: Path) -> None:
     (tmp_path / "y.wav").mkdir()
     with pytest.raises(UserError, match="cannot write"):
         WavRecorder(tmp_path / "y.wav", 48000)
+
+
+def test_an_earlier_take_is_kept(tmp_path: Path) -> None:
+    """A second recording to the same name moves the first aside: nothing that was played is lost."""
+    for level in (0.1, 0.2, 0.3):
+        recorder = WavRecorder(tmp_path / "take.wav", 48000)
+        recorder.write(np.full(480, level, np.float32))
+        recorder.close()
+    levels = {p.name: round(float(soundfile.read(p)[0][0]), 3) for p in sorted(tmp_path.iterdir())}
+    assert levels == {"take.1.wav": 0.1, "take.2.wav": 0.2, "take.wav": 0.3}
