@@ -63,12 +63,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         path = find_bundle(options.bundle)
         if options.latency or options.soak:
-            from realtime import bench_jack
+            from realtime.bench_latency import latency
+            from realtime.bench_soak import soak
 
             if options.latency:
-                figures = bench_jack.latency(path, options.engine, options.block or 128)
+                figures = latency(path, options.engine, options.block or 128)
             else:
-                figures = bench_jack.soak(path, options.engine, options.block or BLOCK, options.soak)
+                figures = soak(path, options.engine, options.block or BLOCK, options.soak)
         else:
             figures = measure(path, options.engine, options.block or BLOCK)
     except ValueError as error:

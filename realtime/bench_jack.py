@@ -1,4 +1,4 @@
-"""Measured over a real sound server without hardware: `jackd -d dummy`, on a server of our own.
+"""A real sound server without hardware to measure over: `jackd -d dummy`, on a server of our own.
 
 Threading model: jackd, the program under test, and the measuring JACK client are processes of their own; the
 measuring client's callbacks only copy. Sender and receiver are two clients, so the graph has no loop in it.
@@ -7,27 +7,30 @@ measuring client's callbacks only copy. Sender and receiver are two clients, so 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import re
 import secrets
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from realtime.audio.config import AudioConfig
 from realtime.errors import UserError
 
-__all__ = ["jack_server", "latency", "soak"]
+__all__ = [
+    "IMPULSE_EVERY_S",
+    "RATE_HZ",
+    "Probe",
+    "await_ports",
+    "driver_frames",
+    "jack_server",
+    "realtime_granted",
+]
 
 RATE_HZ = 48000
-SETTLE_S = 1.0
 IMPULSE_EVERY_S = 0.5
 
 
@@ -90,7 +93,7 @@ def _await_server(jack: Any, server: subprocess.Popen[bytes]) -> None:
     raise UserError("jackd does not start on this machine; try: jackd -r -d dummy")
 
 
-class _Probe:
+class Probe:
     """Two JACK clients: one plays `signal` (looped) or impulses into the program, one hears its output."""
 
     def __init__(self, clip: np.ndarray | None) -> None:
@@ -154,7 +157,7 @@ class _Probe:
         self.receiver.connect(outputs[0], self._in)
         return True
 
-    def __enter__(self) -> _Probe:
+    def __enter__(self) -> Probe:
         self.sender.activate()
         self.receiver.activate()
         return self
@@ -165,7 +168,7 @@ class _Probe:
             client.close()
 
 
-def _driver_frames() -> tuple[int, int]:
+def driver_frames() -> tuple[int, int]:
     """What the server says that its driver adds: capture, playback. JACK-Client cannot ask for it."""
     listing = subprocess.run(
         ["jack_lsp", "-l", "system:"], capture_output=True, text=True, check=False
@@ -179,180 +182,9 @@ def _driver_frames() -> tuple[int, int]:
     return frames[0], frames[1]
 
 
-def _await_ports(probe: _Probe) -> None:
+def await_ports(probe: Probe) -> None:
     for _ in range(200):
         if probe.connect():
             return
         time.sleep(0.05)
     raise UserError("the program under test never opened its JACK ports")
-
-
-def latency(bundle: Path, engine: str, block: int, mix: float = 0.0, impulses: int = 10) -> dict[str, Any]:
-    """An impulse through the running program, JACK port to JACK port, plus the driver's own buffers.
-
-    At mix 0 the program plays its aligned dry signal, delayed by exactly what the model's path takes: a
-    network answers an impulse with a sound of its own, not with an impulse.
-    """
-    from realtime.audio.process import run_audio
-    from realtime.shared import SharedState
-
-    with jack_server(block):
-        shared = SharedState.create()
-        shared.set("mix", mix)
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        config = AudioConfig(bundle=str(bundle), engine=engine, block=block, rate=RATE_HZ)
-        process = context.Process(target=run_audio, args=(config, shared.name, theirs))
-        process.start()
-        theirs.close()
-        try:
-            kind, info = ours.recv()
-            if kind != "ready":
-                raise UserError(str(info))
-            with _Probe(None) as probe:
-                _await_ports(probe)
-                time.sleep(SETTLE_S + impulses * IMPULSE_EVERY_S)
-                driver = _driver_frames()
-                sent, heard = list(probe.sent), list(probe.heard)
-        finally:
-            shared.stop_flag = True
-            process.join(10)
-            shared.close()
-            shared.unlink()
-    return _split(sent, heard, driver, info)
-
-
-def _split(
-    sent: list[int], heard: list[int], driver: tuple[int, int], info: dict[str, Any]
-) -> dict[str, Any]:
-    delays = [h - max((s for s in sent if s <= h), default=h) for h in heard]
-    if len(delays) < 3:
-        raise UserError(f"{len(sent)} impulses were sent, but only {len(delays)} came back")
-    measured = int(np.median(delays))
-    ms = 1000.0 / RATE_HZ
-    resampler, model = info["latency_ms"]["resampler"], info["latency_ms"]["model"]
-    return {
-        "block": info["block"],
-        "impulses": len(delays),
-        "port_to_port_frames": measured,
-        "spread_frames": int(max(delays) - min(delays)),
-        "port_to_port_ms": round(measured * ms, 3),
-        "split_ms": {
-            "driver capture + playback (server's word)": round(sum(driver) * ms, 3),
-            "PortAudio (measured less the two below)": round(measured * ms - resampler - model, 3),
-            "resampler": resampler,
-            "model and its block": model,
-        },
-        "total_ms": round((measured + sum(driver)) * ms, 3),
-    }
-
-
-def _flood(port: int, domains: int, seconds: float, go: Any, results: Any, rate: int = 1000) -> None:
-    """Own process: once told to go, send `rate` OSC messages a second that switch domains and gains."""
-    from pythonosc.osc_message_builder import OscMessageBuilder
-
-    def message(address: str, value: float | int) -> bytes:
-        builder = OscMessageBuilder(address)
-        builder.add_arg(value)
-        return bytes(builder.build().dgram)
-
-    messages = [message("/umtn/to", i) for i in range(domains)]
-    for db in (-12.0, -6.0, -3.0, 0.0):
-        messages += [message("/umtn/output/gain_db", db), message("/umtn/input/gain_db", db)]
-    order = np.random.default_rng(0)
-    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    go.wait()
-    start, sent = time.perf_counter(), 0
-    while (now := time.perf_counter() - start) < seconds:
-        while sent < now * rate:
-            udp.sendto(messages[int(order.integers(len(messages)))], ("127.0.0.1", port))
-            sent += 1
-        time.sleep(0.001)
-    results.send(sent)
-
-
-def _listen(port: int, domains: int, seconds: float, go: Any, results: Any) -> None:
-    """Own process: every domain played steadily for reference, then the flood, heard through JACK."""
-    from pythonosc.udp_client import SimpleUDPClient
-
-    from realtime.audio.files import DEMO, FileSource
-
-    source = FileSource(DEMO, RATE_HZ)
-    clip = np.empty(source.frames, np.float32)
-    source.read(clip)
-    osc = SimpleUDPClient("127.0.0.1", port)
-    with _Probe(clip) as probe:
-        _await_ports(probe)
-        osc.send_message("/umtn/crossfade_ms", 60.0)
-        for domain in range(
-            domains
-        ):  # a whole clip of each, so that the reference has heard what the flood will
-            osc.send_message("/umtn/to", domain)
-            time.sleep(len(clip) / RATE_HZ + 0.3)
-        steady, before = probe.jump, probe.server_xruns
-        probe.jump = 0.0
-        go.set()
-        time.sleep(seconds)
-        figures = (steady, probe.jump, probe.server_xruns - before, probe.loudest)
-    results.send(figures)
-
-
-def soak(bundle: Path, engine: str, block: int, minutes: float) -> dict[str, Any]:
-    """Play over JACK for `minutes` while 1,000 OSC messages a second arrive; what was late, what clicked."""
-    from export.bundle import Bundle
-    from realtime.performance import Performance
-
-    domains = tuple(d.id for d in Bundle.open(bundle).manifest.domains)
-    seconds = 60.0 * minutes
-    with jack_server(block):
-        config = AudioConfig(
-            bundle=str(bundle),
-            engine=engine,
-            block=block,
-            rate=RATE_HZ,
-            seconds=seconds + 15.0 * len(domains) + 5.0,
-        )
-        performance = Performance(config, domains, {}, ("127.0.0.1", 0))
-        assert performance.osc is not None
-        context = multiprocessing.get_context("spawn")
-        go = context.Event()
-        pipes, others = [], []
-        for target in (_listen, _flood):
-            ours, theirs = context.Pipe()
-            arguments = (performance.osc.port, len(domains), seconds, go, theirs)
-            others.append(context.Process(target=target, args=arguments, daemon=True))
-            others[-1].start()
-            pipes.append(ours)
-        performance.run()
-        if not all(pipe.poll(20) for pipe in pipes):
-            raise UserError("a measuring process did not answer; are JACK-Client and python-osc installed?")
-        (steady, jump, server_xruns, loudest), sent = (pipe.recv() for pipe in pipes)
-        for other in others:
-            other.join(10)
-    ending = performance.session.ending
-    stats = (ending.stats if ending else None) or {}
-    keys = (
-        "xruns",
-        "late",
-        "flagged",
-        "skipped",
-        "failures",
-        "resets",
-        "blocks",
-        "p50_us",
-        "p99_us",
-        "p999_us",
-        "max_us",
-    )
-    return {
-        "minutes": minutes,
-        "block": block,
-        "server": "real-time" if realtime_granted() else "without real-time rights",
-        "osc_messages": sent,
-        **{key: stats.get(key) for key in keys},
-        "restarts": performance.session.restarts,
-        "xruns_of_the_server": server_xruns,
-        "largest_jump_steady": round(steady, 4),
-        "largest_jump_flooded": round(jump, 4),
-        "loudest_sample": round(loudest, 3),
-    }

@@ -5,15 +5,9 @@ from typing import List, Tuple
 import torch
 from torch import Tensor, nn
 
+from umtn.layers import AveragePool, CausalConv1d
 from umtn.mulaw import compand
-from umtn.streaming import (
-    AveragePool,
-    CausalConv1d,
-    Pointwise,
-    Residual,
-    StreamingModule,
-    StreamingSequential,
-)
+from umtn.streaming import Pointwise, Residual, StreamingModule, StreamingSequential
 
 __all__ = ["WaveEncoder"]
 

@@ -14,15 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from umtn.latent import PitchLatent
+from umtn.layers import CausalConv1d, CausalConv2d
 from umtn.spectral import CausalSpectrum
-from umtn.streaming import (
-    CausalConv1d,
-    CausalConv2d,
-    Pointwise,
-    Residual,
-    StreamingModule,
-    StreamingSequential,
-)
+from umtn.streaming import Pointwise, Residual, StreamingModule, StreamingSequential
 
 __all__ = ["PitchEncoder"]
 

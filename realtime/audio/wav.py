@@ -49,7 +49,11 @@ def keep_earlier(path: Path) -> Path | None:
 
 
 class WavRecorder:
-    """Mono, 24-bit. `kept` is where an earlier take of this name went. `error` is a sentence once the disk failed; `lost` counts samples not recorded."""
+    """A mono, 24-bit recording.
+
+    `kept` is where an earlier take of this name went, `error` a sentence once the disk failed, `lost` counts
+    samples not recorded.
+    """
 
     def __init__(self, path: Path, rate_hz: int) -> None:
         if path.suffix.lower() != ".wav":

@@ -19,7 +19,8 @@ from tests.contract import check_contract
 from tests.export.toys import HOP, Fold, Unfold
 from umtn.config import preset
 from umtn.decoders.wavenet import WaveNetDecoder
-from umtn.streaming import CausalConv1d, PitchGRU, State, StreamingModule, StreamingSequential
+from umtn.layers import CausalConv1d, PitchGRU
+from umtn.streaming import State, StreamingModule, StreamingSequential
 from umtn.translator import build_decoder
 
 RATE = 8000

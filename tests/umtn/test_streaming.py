@@ -10,20 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from tests.contract import check_contract, stream
-from umtn.streaming import (
-    AveragePool,
-    CausalConv1d,
-    CausalConv2d,
-    CausalConvTranspose1d,
-    Delay,
-    PitchGRU,
-    Pointwise,
-    Residual,
-    State,
-    StreamingModule,
-    StreamingSequential,
-    Upsample,
-)
+from umtn.layers import AveragePool, CausalConv1d, CausalConv2d, CausalConvTranspose1d, PitchGRU, Upsample
+from umtn.streaming import Delay, Pointwise, Residual, State, StreamingModule, StreamingSequential
 
 Make = Callable[[], StreamingModule]
 

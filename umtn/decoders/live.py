@@ -16,7 +16,8 @@ from umtn.decoders.base import Decoder
 from umtn.decoders.noise import NoiseBank
 from umtn.decoders.oscillators import OscillatorBank
 from umtn.latent import PitchLatent, split_latent
-from umtn.streaming import CausalConv1d, PitchGRU, Pointwise, StreamingSequential
+from umtn.layers import CausalConv1d, PitchGRU
+from umtn.streaming import Pointwise, StreamingSequential
 
 __all__ = ["LiveDecoder"]
 

@@ -1,0 +1,128 @@
+"""`python -m realtime.bench --soak MINUTES`: play over JACK while OSC floods in."""
+
+from __future__ import annotations
+
+import multiprocessing
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from realtime.audio.config import AudioConfig
+from realtime.bench_jack import RATE_HZ, Probe, await_ports, jack_server, realtime_granted
+from realtime.errors import UserError
+
+__all__ = ["soak"]
+
+
+def _flood(port: int, domains: int, seconds: float, go: Any, results: Any, rate: int = 1000) -> None:
+    """Own process: once told to go, send `rate` OSC messages a second that switch domains and gains."""
+    from pythonosc.osc_message_builder import OscMessageBuilder
+
+    def message(address: str, value: float | int) -> bytes:
+        builder = OscMessageBuilder(address)
+        builder.add_arg(value)
+        return bytes(builder.build().dgram)
+
+    messages = [message("/umtn/to", i) for i in range(domains)]
+    for db in (-12.0, -6.0, -3.0, 0.0):
+        messages += [message("/umtn/output/gain_db", db), message("/umtn/input/gain_db", db)]
+    order = np.random.default_rng(0)
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    go.wait()
+    start, sent = time.perf_counter(), 0
+    while (now := time.perf_counter() - start) < seconds:
+        while sent < now * rate:
+            udp.sendto(messages[int(order.integers(len(messages)))], ("127.0.0.1", port))
+            sent += 1
+        time.sleep(0.001)
+    results.send(sent)
+
+
+def _listen(port: int, domains: int, seconds: float, go: Any, results: Any) -> None:
+    """Own process: every domain played steadily for reference, then the flood, heard through JACK."""
+    from pythonosc.udp_client import SimpleUDPClient
+
+    from realtime.audio.files import DEMO, FileSource
+
+    source = FileSource(DEMO, RATE_HZ)
+    clip = np.empty(source.frames, np.float32)
+    source.read(clip)
+    osc = SimpleUDPClient("127.0.0.1", port)
+    with Probe(clip) as probe:
+        await_ports(probe)
+        osc.send_message("/umtn/crossfade_ms", 60.0)
+        for domain in range(
+            domains
+        ):  # a whole clip of each, so that the reference has heard what the flood will
+            osc.send_message("/umtn/to", domain)
+            time.sleep(len(clip) / RATE_HZ + 0.3)
+        steady, before = probe.jump, probe.server_xruns
+        probe.jump = 0.0
+        go.set()
+        time.sleep(seconds)
+        figures = (steady, probe.jump, probe.server_xruns - before, probe.loudest)
+    results.send(figures)
+
+
+def soak(bundle: Path, engine: str, block: int, minutes: float) -> dict[str, Any]:
+    """Play over JACK for `minutes` while 1,000 OSC messages a second arrive; what was late, what clicked."""
+    from export.bundle import Bundle
+    from realtime.performance import Performance
+
+    domains = tuple(d.id for d in Bundle.open(bundle).manifest.domains)
+    seconds = 60.0 * minutes
+    with jack_server(block):
+        config = AudioConfig(
+            bundle=str(bundle),
+            engine=engine,
+            block=block,
+            rate=RATE_HZ,
+            seconds=seconds + 15.0 * len(domains) + 5.0,
+        )
+        performance = Performance(config, domains, {}, ("127.0.0.1", 0))
+        assert performance.osc is not None
+        context = multiprocessing.get_context("spawn")
+        go = context.Event()
+        pipes, others = [], []
+        for target in (_listen, _flood):
+            ours, theirs = context.Pipe()
+            arguments = (performance.osc.port, len(domains), seconds, go, theirs)
+            others.append(context.Process(target=target, args=arguments, daemon=True))
+            others[-1].start()
+            pipes.append(ours)
+        performance.run()
+        if not all(pipe.poll(20) for pipe in pipes):
+            raise UserError("a measuring process did not answer; are JACK-Client and python-osc installed?")
+        (steady, jump, server_xruns, loudest), sent = (pipe.recv() for pipe in pipes)
+        for other in others:
+            other.join(10)
+    ending = performance.session.ending
+    stats = (ending.stats if ending else None) or {}
+    keys = (
+        "xruns",
+        "late",
+        "flagged",
+        "skipped",
+        "failures",
+        "resets",
+        "blocks",
+        "p50_us",
+        "p99_us",
+        "p999_us",
+        "max_us",
+    )
+    return {
+        "minutes": minutes,
+        "block": block,
+        "server": "real-time" if realtime_granted() else "without real-time rights",
+        "osc_messages": sent,
+        **{key: stats.get(key) for key in keys},
+        "restarts": performance.session.restarts,
+        "xruns_of_the_server": server_xruns,
+        "largest_jump_steady": round(steady, 4),
+        "largest_jump_flooded": round(jump, 4),
+        "loudest_sample": round(loudest, 3),
+    }
