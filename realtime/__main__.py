@@ -1,8 +1,11 @@
 """`python -m realtime` is `python -m realtime.run`."""
 
-import sys
-
-from realtime.run import main
+from realtime.interrupts import hold_interrupts
 
 if __name__ == "__main__":
+    hold_interrupts()
+    import sys
+
+    from realtime.run import main
+
     sys.exit(main())

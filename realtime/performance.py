@@ -16,6 +16,7 @@ from realtime.control.namespace import Namespace
 from realtime.control.osc import OscServer
 from realtime.control.terminal import TerminalView, end_line, start_lines
 from realtime.errors import UserError
+from realtime.interrupts import release_interrupts
 from realtime.options import names_a_file
 from realtime.session import AUDIO_TARGET, Ending, Session
 from realtime.shared import SharedState
@@ -64,6 +65,7 @@ class Performance:
     def run(self) -> int:
         """Play; 0 when over or stopped, 1 if audio could not be kept alive. UserError: never started."""
         handlers = self._listen_to_signals()
+        release_interrupts()
         log = _Collect(self._messages)
         logging.getLogger("realtime").addHandler(log)
         try:

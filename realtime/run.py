@@ -7,9 +7,15 @@ so that nothing heavy may be imported at the top.
 
 from __future__ import annotations
 
+from realtime.interrupts import hold_interrupts, release_interrupts
+
+if __name__ == "__main__":  # before the other imports: Ctrl-C could come in the middle of them
+    hold_interrupts()
+
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from realtime.options import find_bundle, parse, pick_domain
@@ -35,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:  # before or after the music, where nothing is open
         return 0
+    finally:
+        with suppress(KeyboardInterrupt):
+            release_interrupts()
 
 
 def _play(options: argparse.Namespace) -> int:

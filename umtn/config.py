@@ -97,16 +97,17 @@ class ConfusionConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """`seconds` of audio per clip; `share_*`: of the clips in a batch; weights of the objectives."""
+    """`batch` clips of `seconds`, each said by `domains_per_step` decoders; `share_paired` of the clips ask for a
+    translation, the others for their own domain; weights of the objectives."""
 
-    batch: int = 6
+    batch: int = 4
     seconds: float = 2.4
-    learning_rate: float = 2e-3
+    learning_rate: float = 4e-3
     warm_up_steps: int = 20
     ema: float = 0.9999
     clip_norm: float = 1.0
     share_paired: float = 0.8
-    domains_per_step: int = 2
+    domains_per_step: int = 5
     pitch_weight: float = 1.0
     target_lag_frames: int = 2
 

@@ -126,7 +126,7 @@ class StreamingSequential(StreamingModule):
 
     @property
     def ratio(self) -> Fraction:
-        return math.prod((layer.ratio for layer in self.layers), start=Fraction(1))  # type: ignore[misc, return-value, type-var]
+        return math.prod((layer.ratio for layer in self.layers), start=Fraction(1))  # type: ignore
 
     @property
     def receptive_field(self) -> float:

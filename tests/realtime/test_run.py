@@ -156,7 +156,7 @@ def test_file_to_file_as_fast_as_it_goes(folder: Path, block: str) -> None:
 
 
 @POSIX
-@pytest.mark.parametrize("delay_s", [0.1, 0.3, 0.5, 1.0])
+@pytest.mark.parametrize("delay_s", [0.2, 0.3, 0.5, 1.0])
 def test_ctrl_c_closes_the_files(folder: Path, delay_s: float) -> None:
     output = folder / f"stopped{delay_s}.wav"
     process = subprocess.Popen(

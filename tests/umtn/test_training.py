@@ -151,8 +151,9 @@ def test_batches_are_paired_and_in_time(data: Path) -> None:
     """Source and target are the same bars: where the score is silent, so are both; the target lags as declared."""
     config = tiny("tiny-live")
     batch = next(iter(BatchSource(Dataset.open(data), config, "train", 0)))
-    assert batch.source.shape == batch.target.shape == (4, 8000 // 64 * 64)
-    for source, target, active in zip(batch.source, batch.target, batch.active):
+    assert batch.targets.shape == (4, 2, 8000 // 64 * 64)
+    assert batch.known.all()
+    for source, target, active in zip(batch.source, batch.targets[:, 1], batch.active):
         loud_in = source.reshape(-1, 64).abs().amax(dim=1) > 0
         loud_out = target.reshape(-1, 64).abs().amax(dim=1) > 0
         assert (loud_in[:-2] == loud_out[2:]).float().mean() > 0.95

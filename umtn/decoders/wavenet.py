@@ -114,7 +114,7 @@ class WaveNetDecoder(Decoder):
             y = F.linear(past, w[:, :, 0]) + F.linear(h, w[:, :, 1])  # type: ignore[index]
             y = y + condition_BC[:, 2 * r * i : 2 * r * (i + 1)]
             z = torch.sigmoid(y[:, :r]) * torch.tanh(y[:, r:])
-            out = F.linear(z, output.weight[:, :, 0], output.bias)  # type: ignore[arg-type, index]
+            out = F.linear(z, output.weight[:, :, 0], output.bias)  # type: ignore
             total = total + out[:, :s]
             if out.shape[1] > s:
                 h = h + out[:, s:]

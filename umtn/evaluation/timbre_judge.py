@@ -55,7 +55,8 @@ class TimbreJudge(nn.Module):
     def forward(self, audio_BN: Tensor, equalizer_BM: Tensor | None = None) -> Tensor:
         """`equalizer_BM` (dB) colours the spectrum: the training's stand-in for other fonts and rooms."""
         with torch.no_grad():
-            x = self.mel(audio_BN)[:, :, :FRAMES]
+            rms = audio_BN.square().mean(dim=1, keepdim=True).sqrt()
+            x = self.mel(audio_BN * (0.1 / rms.clamp(min=1e-5)))[:, :, :FRAMES]
             if equalizer_BM is not None:
                 x = x + equalizer_BM[:, :, None]
             x = (x - x.amax(dim=(1, 2), keepdim=True)).clamp(min=-65) / 20 + 1.5

@@ -23,12 +23,17 @@ TARGET_FONT = "fluidr3"  # one voice per domain: a decoder asked for two fonts a
 
 @dataclass
 class Batch:
-    """source, target [B, N]; target_domain, source_domain [B] (-1: no domain's); paired [B] bool;
-    active, cents [B, P, T] of the score (zeros and `scored` False where there is none)."""
+    """Clips and what each target domain makes of the same bars.
+
+    source [B, N]; domains [K]: the step's target domains; targets [B, K, N] and known [B, K]: whether there is a
+    true answer; source_domain [B] (-1: no domain's); paired [B]; active, cents [B, P, T] of the score (zeros,
+    and `scored` False, where there is none).
+    """
 
     source: Tensor
-    target: Tensor
-    target_domain: Tensor
+    domains: Tensor
+    targets: Tensor
+    known: Tensor
     source_domain: Tensor
     paired: Tensor
     scored: Tensor
@@ -104,42 +109,51 @@ class BatchSource:
         before = first - start
         return np.pad(part, (before, self.samples - before - len(part)))
 
-    def _draw(self, domain: str) -> dict[str, object]:
+    def _draw(self, domains: list[str], first: int) -> dict[str, object]:
+        """One clip; domains[first] is the one whose recordings are drawn, by duration."""
         config, rng = self.config, self.rng
-        tracks = self.targets[domain]
-        weights = np.array([t.length for t in tracks], dtype=float)  # by duration
-        target = tracks[rng.choice(len(tracks), p=weights / weights.sum())]
-        start = int(rng.integers(0, target.length - self.samples + 1))
+        tracks = self.targets[domains[first]]
+        weights = np.array([t.length for t in tracks], dtype=float)
+        own = tracks[rng.choice(len(tracks), p=weights / weights.sum())]
+        start = int(rng.integers(0, own.length - self.samples + 1))
         paired = bool(self.sources) and rng.random() < config.training.share_paired
-        source = self._choose_source(target.score, start) if paired else target
-        frame_s = config.hop / config.sample_rate
+        source = self._choose_source(own.score, start) if paired else own
+        targets = [self._same_bars(domain, own) for domain in domains]
         shape = (self.layout.pitches if self.layout else 1, self.frames)
         active, cents = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-        if self.layout and target.score:
-            score = self.data.score(target.score)
-            args = (start / config.sample_rate, self.frames, frame_s, self.layout.lowest, self.layout.pitches)
-            active, _, _, cents = rasterize(score, *args)
-        known = source.domain in config.domains
+        if self.layout and own.score:
+            score, frame_s = self.data.score(own.score), config.hop / config.sample_rate
+            span = (start / config.sample_rate, self.frames, frame_s)
+            active, _, _, cents = rasterize(score, *span, self.layout.lowest, self.layout.pitches)
+        silence = np.zeros(self.samples, np.float32)
         return {
             "source": self._clip(source, start),
-            "target": self._clip(target, start - self.lag),
-            "target_domain": config.domains.index(domain),
-            "source_domain": config.domains.index(source.domain) if known else -1,
+            "targets": np.stack([self._clip(t, start - self.lag) if t else silence for t in targets]),
+            "known": np.array([t is not None for t in targets]),
+            "source_domain": config.domains.index(source.domain) if source.domain in config.domains else -1,
             "paired": paired,
-            "scored": bool(target.score) and self.layout is not None,
+            "scored": bool(own.score) and self.layout is not None,
             "active": active,
             "cents": cents,
         }
+
+    def _same_bars(self, domain: str, own: Track) -> Track | None:
+        """The track in which `domain` plays what `own` plays; None for plain recordings of another domain."""
+        if domain == own.domain:
+            return own
+        return next((t for t in self.targets[domain] if t.score and t.score == own.score), None)
 
     def __iter__(self) -> Iterator[Batch]:
         size, k = self.config.training.batch, len(self.config.domains)
         each = min(self.config.training.domains_per_step, k)
         turn = 0
         while True:
-            rows = [self._draw(self.config.domains[(turn + i % each) % k]) for i in range(size)]
+            chosen = [(turn + i) % k for i in range(each)]
+            names = [self.config.domains[i] for i in chosen]
+            rows = [self._draw(names, i % each) for i in range(size)]
             turn += each
-            rows.sort(key=lambda row: row["target_domain"])  # type: ignore[arg-type, return-value]
-            yield Batch(**{name: torch.from_numpy(np.stack([r[name] for r in rows])) for name in rows[0]})  # type: ignore[misc, call-overload]
+            stacked = {name: torch.from_numpy(np.stack([r[name] for r in rows])) for name in rows[0]}  # type: ignore
+            yield Batch(domains=torch.tensor(chosen), **stacked)
 
 
 def prefetch(batches: Iterator[Batch], depth: int = 3) -> Iterator[Batch]:

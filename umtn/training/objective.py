@@ -38,7 +38,7 @@ class Objective(nn.Module):
 
     @torch.no_grad()
     def prepare(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Augmented source [B, N], level-matched target [B, N] and loss weight of every frame [B, T]."""
+        """Augmented source [B, N], level-matched targets [B, K, N] and loss weight of every frame [B, T]."""
         rate, b = self.config.sample_rate, batch.source.shape[0]
         frames = batch.source.shape[1] // self.config.hop
         level = frame_level(batch.source, self.config.hop, frames)
@@ -53,20 +53,21 @@ class Objective(nn.Module):
         source = add_noise(colour(source, generator, rate) * gain, generator, rate)
         hush = (uniform(0, 1, b, generator) < 0.03)[:, None]  # nothing but the room: nothing must come out
         source = torch.where(hush, source * 0 + 1e-3 * gain * torch.randn_like(source), source)
-        target = torch.where(hush, torch.zeros_like(batch.target), batch.target * gain)
+        targets = batch.targets * torch.where(hush, torch.zeros_like(gain), gain)[:, :, None]
         batch.active = torch.where(hush[:, :, None], torch.zeros_like(batch.active), batch.active)
-        return source.clamp(-1, 1), target, weight
+        return source.clamp(-1, 1), targets, weight
 
     def forward(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, dict[str, float]]:
-        source, target, weight = self.prepare(batch, generator)
+        source, targets, weight = self.prepare(batch, generator)
         z = self._encode(source.unsqueeze(1))
         loss = torch.zeros((), device=z.device)
         figures: dict[str, float] = {}
-        for i, domain in enumerate(self.config.domains):
-            rows = torch.nonzero(batch.target_domain == i)[:, 0]
+        for k, index in enumerate(batch.domains.tolist()):
+            rows = torch.nonzero(batch.known[:, k])[:, 0]
             if len(rows):
-                part = self._decode_loss(domain, z[rows], target[rows], weight[rows])
-                loss = loss + part * len(rows) / len(z)
+                domain = self.config.domains[index]
+                part = self._decode_loss(domain, z[rows], targets[rows, k], weight[rows])
+                loss = loss + part * len(rows) / int(batch.known.sum())
                 figures[domain] = float(part.detach())
         if isinstance(self.config.encoder, PitchEncoderConfig):
             pitch = self._pitch_loss(z, batch, weight)

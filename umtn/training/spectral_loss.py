@@ -136,10 +136,10 @@ class BankSpectrumLoss(nn.Module):
 
     @staticmethod
     def _convergence(given: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
-        """Linear distance of magnitudes over the target's, per clip: what decides on level, peaks before gaps."""
-        apart = ((given + FLOOR).sqrt() - (wanted + FLOOR).sqrt()).abs().sum(dim=2) * weight
-        size = (wanted + FLOOR).sqrt().sum(dim=2) * weight
-        return (apart.sum(dim=1) / size.sum(dim=1).clamp(min=1e-3)).mean()
+        """Root mean square distance of magnitudes over the target's, per clip: peaks and level before gaps."""
+        apart = ((given + FLOOR).sqrt() - (wanted + FLOOR).sqrt()).square().sum(dim=2) * weight
+        size = (wanted + FLOOR).sum(dim=2) * weight
+        return ((apart.sum(dim=1) + FLOOR).sqrt() / (size.sum(dim=1) + FLOOR).sqrt()).mean()
 
     def _attack(
         self,
@@ -165,7 +165,7 @@ class BankSpectrumLoss(nn.Module):
         distance = (torch.log(given + FLOOR) - torch.log(wanted + FLOOR)).abs().mean(dim=2)
         # the whole frame's energy once more: loudness is what a player hears first
         energy = torch.log(given.sum(dim=2) + 10 * FLOOR) - torch.log(wanted.sum(dim=2) + 10 * FLOOR)
-        distance = distance + 0.3 * energy.abs()
+        distance = distance + 0.5 * energy.abs()
         return (distance * weight).sum() / weight.sum().clamp(min=1.0) + self._convergence(
             given, wanted, weight
         )

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.mark.parametrize("mix", [0.0, 0.5, 1.0])
 def test_an_impulse_comes_back_after_the_declared_latency(tmp_path: Path, mix: float) -> None:
     pytest.importorskip("jack")
-    from realtime.bench_jack import latency
+    from realtime.bench_latency import latency
 
     bundle = write_fake_bundle(tmp_path / "identity.umtn", identity=True)
     figures = latency(bundle, "onnx", 128, mix=mix, impulses=5)

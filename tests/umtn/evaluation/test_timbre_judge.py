@@ -37,12 +37,12 @@ def test_shares_are_probabilities_and_silence_is_nobodys() -> None:
 
 def test_loudness_does_not_change_the_verdict() -> None:
     judge = TimbreJudge.load()
-    t = torch.arange(RATE // 2) / RATE
-    tone = sum(torch.sin(2 * torch.pi * 262 * h * t) / h for h in range(1, 12))[None] * 0.2
+    tone = torch.zeros(1, RATE // 2)
+    for h in range(1, 12):
+        tone += 0.2 / h * torch.sin(2 * torch.pi * 262 * h * torch.arange(RATE // 2) / RATE)
     with torch.inference_mode():
-        verdicts = [judge(tone * gain).softmax(1) for gain in (1.0, 0.5, 0.1)]
-    assert len({int(v.argmax()) for v in verdicts}) == 1
-    assert float((verdicts[0] - verdicts[1]).abs().sum()) < 0.5
+        loud, soft = (judge(tone * gain).softmax(1) for gain in (1.0, 0.1))
+    assert torch.allclose(loud, soft, atol=1e-3)
 
 
 def test_weights_are_small_and_say_how_they_were_made() -> None:
