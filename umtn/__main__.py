@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from umtn import cli_data, cli_train, cli_translate
+from umtn import cli_data, cli_evaluate, cli_train, cli_translate
 from umtn.errors import UserError
 
 
@@ -13,7 +13,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command; -> exit code, 2 for bad input."""
     parser = argparse.ArgumentParser(prog="python -m umtn", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (cli_data, cli_train, cli_translate):
+    for module in (cli_data, cli_train, cli_translate, cli_evaluate):
         module.register(commands)
     args = parser.parse_args(argv)
     try:

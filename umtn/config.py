@@ -109,6 +109,7 @@ class TrainingConfig:
     share_paired: float = 0.8
     domains_per_step: int = 5
     pitch_weight: float = 1.0
+    ghost_weight: float = 1.0
     target_lag_frames: int = 2
 
 

@@ -9,7 +9,6 @@ import math
 from typing import List, Tuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from umtn.decoders.base import Decoder
@@ -42,7 +41,9 @@ class LiveDecoder(Decoder):
         self.pitches = p
         self.per_pitch = layout.per_pitch
         self.partials = partials
-        self.silent = 2e-5  # amplitude taken off every partial and band (-94 dB): silence is silence
+        self.silent = (
+            2e-5  # -94 dB: below it partials and bands vanish quadratically, so that silence is silence
+        )
         self.place = nn.Parameter(0.1 * torch.randn(8, p))  # where on the keyboard
         self.room_in = nn.Conv1d(layout.room, 8, 1)
         inputs = layout.per_pitch + 8 + 8
@@ -95,6 +96,11 @@ class LiveDecoder(Decoder):
         }
         return [f"{part}.{name}" for part, module in parts.items() for name in module.state_names()]
 
+    def _gate(self, log_level: Tensor) -> Tensor:
+        """exp(x), but exp(2 x) below the silent level: what went quiet can still learn to come back."""
+        level = torch.exp(log_level.clamp(max=0.5))
+        return level * level / (level + self.silent)
+
     def controls(
         self, latent_BDT: Tensor, state: List[Tensor]
     ) -> Tuple[Tensor, Tensor, Tensor, List[Tensor]]:
@@ -118,11 +124,11 @@ class LiveDecoder(Decoder):
         log_amplitude = (
             self.level(hidden) + self.timbre(hidden) + (self.stride * self.table).T[None, :, :, None]
         )
-        amplitude = F.relu(torch.exp(log_amplitude.clamp(max=0.5)) - self.silent)  # B, H, P, T
+        amplitude = self._gate(log_amplitude)  # B, H, P, T
         keys = self.keys(hidden).reshape(b, 4 * self.pitches, t)
         hiss, after = self.hiss.step(torch.cat([keys, room], dim=1), state[1 : 1 + self.hiss_states])
         new.extend(after)
-        gains = F.relu(torch.exp((hiss - 8).clamp(max=0.5)) - self.silent)
+        gains = self._gate(hiss - 8)
         semitones = 0.6 * torch.tanh(cents[:, 0])
         return amplitude.transpose(1, 2), semitones, gains, new
 

@@ -59,6 +59,7 @@ class Objective(nn.Module):
 
     def forward(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, dict[str, float]]:
         source, targets, weight = self.prepare(batch, generator)
+        allowed = self._allowed(batch)
         z = self._encode(source.unsqueeze(1))
         loss = torch.zeros((), device=z.device)
         figures: dict[str, float] = {}
@@ -66,7 +67,7 @@ class Objective(nn.Module):
             rows = torch.nonzero(batch.known[:, k])[:, 0]
             if len(rows):
                 domain = self.config.domains[index]
-                part = self._decode_loss(domain, z[rows], targets[rows, k], weight[rows])
+                part = self._decode_loss(domain, z[rows], targets[rows, k], weight[rows], allowed[rows])
                 loss = loss + part * len(rows) / int(batch.known.sum())
                 figures[domain] = float(part.detach())
         if isinstance(self.config.encoder, PitchEncoderConfig):
@@ -94,7 +95,14 @@ class Objective(nn.Module):
         """bfloat16 for convolutions: on GPUs, and five times faster on CPUs that have it too."""
         return torch.autocast(like.device.type, torch.bfloat16)
 
-    def _decode_loss(self, domain: str, z: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    def _allowed(self, batch: Batch) -> Tensor:
+        """Where a pitch may sound, [B, P, T]: its note, half a second of release, and the octave below (organs)."""
+        release = int(0.5 * self.config.sample_rate / self.config.hop)
+        ringing = F.max_pool1d(F.pad(batch.active, [release - 1, 0]), release, stride=1)
+        below = F.pad(ringing[:, 12:], [0, 0, 0, min(12, ringing.shape[1])])
+        return torch.maximum(torch.maximum(ringing, below), (~batch.scored).float()[:, None, None])
+
+    def _decode_loss(self, domain: str, z: Tensor, target: Tensor, weight: Tensor, allowed: Tensor) -> Tensor:
         decoder = self.translator.decoders[domain]
         if isinstance(decoder, WaveNetDecoder):
             classes = mulaw_encode(target, decoder.classes)
@@ -105,7 +113,15 @@ class Objective(nn.Module):
         with self._mixed(z):
             amplitude, semitones, gains, _ = decoder.controls(z, decoder.init_state(len(z)))
         controls = (amplitude.float(), semitones.float(), gains.float())
-        return self.spectral(decoder, *controls, target, weight)  # type: ignore[no-any-return]
+        distance = self.spectral(decoder, *controls, target, weight)
+        return distance + self.config.training.ghost_weight * self._ghosts(controls[0], allowed, weight)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def _ghosts(amplitude_BPHT: Tensor, allowed_BPT: Tensor, weight_BT: Tensor) -> Tensor:
+        """Share of the power that pitches outside the score take: width of a line painted with wrong notes."""
+        power = amplitude_BPHT.square().sum(dim=2)
+        share = (power * (1 - allowed_BPT)).sum(dim=1) / (power.sum(dim=1) + 1e-7)
+        return (share * weight_BT).sum() / weight_BT.sum().clamp(min=1.0)
 
     def _pitch_loss(self, z: Tensor, batch: Batch, weight: Tensor) -> Tensor:
         layout = self.config.encoder.layout  # type: ignore[union-attr]

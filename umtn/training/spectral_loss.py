@@ -105,7 +105,7 @@ class BankSpectrumLoss(nn.Module):
         """Mean log-spectral distance over frames of non-zero weight."""
         bank = decoder.oscillators
         amplitude = amplitude_BPHT * bank.audible[:, :, None]
-        cycles = (bank.f0[:, None] * bank.multiples[:, :, 0]).float()
+        cycles = (bank.f0[:, None, None] * bank.multiples).float()  # P, H, U: every string of a unison
         narrow = self._narrow(decoder, amplitude, semitones_BPT, gains_BMT, target_BN, weight_BT, cycles)
         return narrow + self._attack(decoder, amplitude, gains_BMT, target_BN, weight_BT, cycles)
 
@@ -117,15 +117,16 @@ class BankSpectrumLoss(nn.Module):
         gains: Tensor,
         target: Tensor,
         weight: Tensor,
-        cycles_PH: Tensor,
+        cycles_PHU: Tensor,
     ) -> Tensor:
         jump = 4 * decoder.hop
         wanted = self.power(target, self.size, jump, self.window)
         b, p, h, t = amplitude.shape
         smooth = self._smoothing(t, decoder.hop, wanted.shape[1], jump, self.size).to(target)
         lines = torch.matmul(amplitude.reshape(b, p * h, t), smooth).square().transpose(1, 2)
+        lines = (lines.unsqueeze(3) * decoder.oscillators.weights.square()).flatten(2)
         bend = torch.matmul(torch.exp2(semitones / 12), smooth).transpose(1, 2)  # B, J, P
-        cycles = (bend.unsqueeze(3) * cycles_PH).reshape(b, -1, p * h)
+        cycles = (bend[:, :, :, None, None] * cycles_PHU).flatten(2)
         mean_gains = torch.matmul(gains, smooth).transpose(1, 2)
         hiss = torch.matmul(mean_gains, self._noise_shapes(decoder, self.size)).square()
         given = self._lines(cycles.detach(), lines, self.size) + hiss
@@ -148,13 +149,15 @@ class BankSpectrumLoss(nn.Module):
         gains: Tensor,
         target: Tensor,
         weight: Tensor,
-        cycles_PH: Tensor,
+        cycles_PHU: Tensor,
     ) -> Tensor:
         hop, p, h = decoder.hop, amplitude.shape[1], amplitude.shape[2]
         b, t = amplitude.shape[0], amplitude.shape[3]
         wanted = torch.matmul(self.power(target, self.short, hop, self.short_window)[:, 1 : t + 1], self.mel)
         unit = torch.ones(1, 1, 1, device=target.device).expand(p * h, 1, 1)
-        table = torch.matmul(self._lines(cycles_PH.reshape(p * h, 1, 1), unit, self.short)[:, 0], self.mel)
+        table = torch.matmul(
+            self._lines(cycles_PHU[:, :, 0].reshape(p * h, 1, 1), unit, self.short)[:, 0], self.mel
+        )
         hiss = torch.matmul(gains.transpose(1, 2), self._noise_shapes(decoder, self.short)).square()
         lines = torch.matmul(amplitude.reshape(b, p * h, t).square().transpose(1, 2), table)
         given = lines + torch.matmul(hiss, self.mel)  # B, T, bands
@@ -165,7 +168,7 @@ class BankSpectrumLoss(nn.Module):
         distance = (torch.log(given + FLOOR) - torch.log(wanted + FLOOR)).abs().mean(dim=2)
         # the whole frame's energy once more: loudness is what a player hears first
         energy = torch.log(given.sum(dim=2) + 10 * FLOOR) - torch.log(wanted.sum(dim=2) + 10 * FLOOR)
-        distance = distance + 0.5 * energy.abs()
+        distance = distance + energy.abs()
         return (distance * weight).sum() / weight.sum().clamp(min=1.0) + self._convergence(
             given, wanted, weight
         )
