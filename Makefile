@@ -23,6 +23,14 @@ check: $(VENV)/.test
 bench: $(VENV)/.play
 	$(RUN) -m realtime.bench $(ARGS)
 
+evaluate: $(VENV)/.test
+	$(RUN) -m umtn render out/evaluation --minutes 4 --seed 7777 --valid-share 0 --fonts timgm6mb \
+		--instruments domains,violin,nylon_guitar,singing,alto_sax,koto
+	$(RUN) -m umtn render out/evaluation --minutes 4 --seed 7777 --valid-share 0 --fonts fluidr3 \
+		--instruments accordion,whistle
+	$(RUN) -m umtn evaluate realtime/bundles/live.umtn --data out/evaluation \
+		--json out/evaluation.json --html out/evaluation.html --figures out/figures $(ARGS)
+
 $(VENV)/.play: pyproject.toml
 	scripts/system-packages $(PLAY_PACKAGES)
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)

@@ -1,4 +1,4 @@
-"""`python -m umtn render | prepare | train | translate`: make data, learn, translate offline."""
+"""`python -m umtn COMMAND`: render or prepare data, train, translate offline, evaluate, compare."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ from umtn import cli_data, cli_evaluate, cli_train, cli_translate
 from umtn.errors import UserError
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run a command; -> exit code, 2 for bad input."""
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
     parser = argparse.ArgumentParser(prog="python -m umtn", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in (cli_data, cli_train, cli_translate, cli_evaluate):
         module.register(commands)
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; -> exit code, 2 for bad input."""
+    args = build_parser().parse_args(argv)
     try:
         args.run(args)
     except UserError as error:

@@ -1,4 +1,4 @@
-"""`python -m umtn evaluate` and `train-judge`."""
+"""`python -m umtn evaluate`, `compare` and `train-judge`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ __all__ = ["register"]
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the `evaluate` and `train-judge` commands."""
+    """Add the `evaluate`, `compare` and `train-judge` commands."""
     _register_evaluate(commands)
+    parser = commands.add_parser("compare", help="say what is better and what worse in the second report")
+    parser.add_argument("before", type=Path, metavar="A.json", help="written by `evaluate --json`")
+    parser.add_argument("after", type=Path, metavar="B.json")
+    parser.set_defaults(run=_compare)
     parser = commands.add_parser("train-judge", help="train the judges that `evaluate` uses")
     parser.add_argument("--data", type=Path, required=True, help="paired data at 24 kHz made by `render`")
     parser.add_argument("--judge", choices=("pitch", "timbre", "both"), default="both")
@@ -21,18 +25,21 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def _register_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser(
-        "evaluate", help="measure how a bundle or a checkpoint sounds", description=__doc__
-    )
+    parser = commands.add_parser("evaluate", help="measure how a bundle or a checkpoint sounds")
     parser.add_argument("model", type=Path, metavar="BUNDLE|CHECKPOINT")
     parser.add_argument("--data", type=Path, required=True, help="paired data that training never saw")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write every figure here")
+    parser.add_argument(
+        "--html", type=Path, metavar="OUT", help="write a page with tables, spectrograms, notes and sounds"
+    )
     parser.add_argument("--figures", type=Path, metavar="DIR", help="draw spectrograms here")
     parser.add_argument("--minutes-per-source", type=float, default=1.0, metavar="M")
     parser.add_argument(
         "--start", type=float, default=0.0, metavar="S", help="second of the score at which to begin"
     )
-    parser.add_argument("--sources", help="comma-separated instruments (default: all in the data)")
+    parser.add_argument(
+        "--sources", help="comma-separated instruments; NAME+room is one in a noisy room (default: all)"
+    )
     parser.add_argument("--targets", help="comma-separated domains (default: all of the model)")
     parser.set_defaults(run=_evaluate)
 
@@ -55,10 +62,18 @@ def _train_judge(args: argparse.Namespace) -> None:
             print(name, train(data, args.minutes, out, args.seed))
 
 
+def _compare(args: argparse.Namespace) -> None:
+    from umtn.evaluation.compare import comparison, read_report
+
+    print(comparison(read_report(args.before), read_report(args.after)))
+
+
 def _evaluate(args: argparse.Namespace) -> None:
     from umtn.data.store import Dataset
     from umtn.evaluation.evaluate import Material, evaluate
+    from umtn.evaluation.examples import examples
     from umtn.evaluation.figures import draw
+    from umtn.evaluation.page import write_page
     from umtn.evaluation.players import open_player
     from umtn.evaluation.report import table, write_json
 
@@ -70,6 +85,11 @@ def _evaluate(args: argparse.Namespace) -> None:
     print(table(report))
     if args.json:
         write_json(args.json, report)
+    if args.html:
+        targets = tuple(report["lags"])
+        lags_s = {t: float(row["lag_s"]) for t, row in report["lags"].items()}
+        write_page(args.html, report, examples(player, material, targets, lags_s), material)
+        print(args.html)
     if args.figures:
         for path in draw(player, material, args.figures, chosen["t"]):
             print(path)

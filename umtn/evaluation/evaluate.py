@@ -11,9 +11,12 @@ from tqdm import tqdm
 
 from umtn.errors import UserError
 from umtn.evaluation import level
-from umtn.evaluation.judge import Judges
-from umtn.evaluation.material import Material
+from umtn.evaluation.cost import cost
+from umtn.evaluation.frechet import Timbres
+from umtn.evaluation.judge import Heard, Judges
+from umtn.evaluation.material import Material, base_of
 from umtn.evaluation.players import Player
+from umtn.evaluation.probes import probe_latent
 
 __all__ = ["evaluate", "mean_row", "measured_lags"]
 
@@ -32,27 +35,35 @@ def evaluate(player: Player, material: Material, only: tuple[str, ...] | None = 
     copies = {s: judges.hear(audio) for s, audio in tqdm(material.sources.items(), desc="inputs")}
     truths = {t: judges.hear(material.truths[t]) for t in tqdm(targets, desc="true renderings")}
     rows: list[dict[str, Any]] = []
+    timbres = Timbres({t: truths[t].embeddings[judges.sounding(material.truths[t])] for t in targets})
     for t in targets:
         truth = material.truths[t]
-        rows.append(_row("truth", t, t, judges.figures(truths[t], truth, truth, t)))
+        figures = judges.figures(truths[t], truth, truth, t)
+        rows.append(_row("truth", t, t, figures | _melody_of_truth(judges, truths[t], copies)))
     for s, audio in tqdm(material.sources.items(), desc="translations"):
-        others = tuple(t for t in targets if t != s)
+        others = tuple(t for t in targets if t != base_of(s))
         made = player.play(audio, others)
         for t in others:
             truth, copy = material.truths[t], judges.figures(copies[s], audio, material.truths[t], t)
             heard_audio = level.advance(made[t], lags[t]["lag_s"], material.rate)
             heard = judges.hear(heard_audio)
-            model = judges.figures(heard, heard_audio, truth, t)
-            given = heard.confusion(judges.sounding(truth))
-            rows.append(_row("model", s, t, model) | {"given_to": given})
-            rows.append(_row("copy", s, t, copy))
+            model = judges.figures(heard, heard_audio, truth, t, lags[t]["lag_s"])
+            sounding = judges.sounding(truth)
+            given = heard.confusion(sounding)
+            rows.append(_row("model", s, t, model | judges.melody(heard, copies[s])) | {"given_to": given})
+            rows.append(_row("copy", s, t, copy | judges.melody(copies[s], copies[s])))
+            timbres.add(t, heard.embeddings[sounding], copies[s].embeddings[sounding])
+    means = _means(rows, targets, material)
+    timbres.into(means)
     return {
         "model": {"name": player.name, **player.facts, "declared_lag_ms": 1000 * player.declared_lag_s},
         "material": _described(material),
         "lags": lags,
         "rows": rows,
-        "means": _means(rows, targets, material),
+        "means": means,
         "silence": _silence(player, targets, material.rate),
+        "cost": {t: cost(player, t, material) for t in targets},
+        "latent": probe_latent(player, material, targets),
         "judges": _ceiling(judges, material, copies, truths),
     }
 
@@ -70,6 +81,11 @@ def _targets(player: Player, material: Material, only: tuple[str, ...] | None) -
     return tuple(wanted)
 
 
+def _melody_of_truth(judges: Judges, truth: Heard, sources: dict[str, Heard]) -> Row:
+    """The true rendering against each source: a mean."""
+    return mean_row([judges.melody(truth, source) for source in sources.values()])
+
+
 def measured_lags(player: Player, material: Material, targets: tuple[str, ...]) -> dict[str, Row]:
     """By how much attacks lag the true rendering's, per target: median over a few sources.
 
@@ -78,7 +94,7 @@ def measured_lags(player: Player, material: Material, targets: tuple[str, ...]) 
     n = round(LAG_PROBE_S * material.rate)
     found: dict[str, list[tuple[float, float]]] = {t: [] for t in targets}
     for source, audio in list(material.sources.items())[:LAG_SOURCES]:
-        others = tuple(t for t in targets if t != source) or targets
+        others = tuple(t for t in targets if t != base_of(source)) or targets
         for t, made in player.play(audio[:n], others).items():
             found[t].append(level.lag_s(made, material.truths[t][:n], material.rate))
     lags: dict[str, Row] = {}
@@ -118,6 +134,9 @@ def _means(rows: list[dict[str, Any]], targets: tuple[str, ...], material: Mater
             found["never_trained"][kind] = mean_row(new)
         for t in targets:
             found["targets"].setdefault(t, {})[kind] = mean_row(r for r in own if r["target"] == t)
+    if found["never_trained"]:  # the true renderings are the same, but what is compared with sources
+        truth = found["all"]["truth"].items()
+        found["never_trained"]["truth"] = {k: v for k, v in truth if k not in ("ncc", "dtw")}
     for s in material.sources:
         found["sources"][s] = mean_row(r for r in rows if r["kind"] == "model" and r["source"] == s)
     return found

@@ -10,10 +10,20 @@ from numpy.typing import NDArray
 
 from umtn.data.score import Score
 from umtn.evaluation import level
+from umtn.evaluation.attack import attack_s
 from umtn.evaluation.notes import note_figures
 from umtn.evaluation.pitch_judge import PitchJudge
 from umtn.evaluation.spectra import RATE, LogMel
 from umtn.evaluation.timbre_judge import STEP_S, WINDOW_S, TimbreJudge
+from umtn.evaluation.tracks import (
+    Track,
+    Voice,
+    dtw_correlation,
+    ncc,
+    pitch_track,
+    raw_pitch_accuracy,
+    vibrato_kept,
+)
 
 __all__ = ["Heard", "Judges"]
 
@@ -24,10 +34,13 @@ RELEASE_S = 0.5  # a rest begins so long after its last note has ended
 
 @dataclass(frozen=True)
 class Heard:
-    """What the judges say of a sound: note figures, and how it divides among the domains window by window."""
+    """What the judges say of a sound: note figures, pitch track, and window by window how it divides among
+    the domains and where it lies among timbres (embeddings [windows, 96])."""
 
     notes: dict[str, float]
+    track: Track
     shares: dict[str, NDArray[np.float32]]
+    embeddings: NDArray[np.float32]
 
     def share(self, target: str, sounding: NDArray[np.bool_]) -> float:
         """Share of the sounding windows in which `target` is likelier than any other domain, or `other`."""
@@ -54,9 +67,19 @@ class Judges:
 
     def hear(self, audio: Audio) -> Heard:
         own = self._at_own_rate(audio)
-        return Heard(
-            note_figures(self.score, self.start_s, self.pitch.transcribe(own)), self.timbre.shares(own)
-        )
+        notes = note_figures(self.score, self.start_s, self.pitch.transcribe(own))
+        return Heard(notes, pitch_track(own), *self.timbre.hear(own))
+
+    def melody(self, heard: Heard, source: Heard) -> dict[str, float]:
+        """Figures of one-voice passages: against the score, and against the source's pitch track."""
+        voice = Voice(self.score, self.start_s, len(heard.track.pitch))
+        a, b = (voice.of(h.track) for h in (source, heard))
+        return {
+            "raw_pitch_accuracy": raw_pitch_accuracy(voice, heard.track),
+            "vibrato_kept": vibrato_kept(voice, heard.track),
+            "ncc": ncc(a, b),
+            "dtw": dtw_correlation(a, b),
+        }
 
     def sounding(self, truth: Audio) -> NDArray[np.bool_]:
         """Half-second windows in which a note is held half of the time and the true rendering is audible."""
@@ -86,9 +109,11 @@ class Judges:
         resting = ~self.held_s(len(audio) / self.rate, RELEASE_S)
         return audio[: len(resting) * self.rate // 100][np.repeat(resting, self.rate // 100)[: len(audio)]]
 
-    def figures(self, heard: Heard, audio: Audio, truth: Audio, target: str) -> dict[str, float]:
-        """The row for a sound that is meant to be `target` and whose lag has been removed."""
-        sounding = self.sounding(truth)
+    def figures(
+        self, heard: Heard, audio: Audio, truth: Audio, target: str, lag_s: float = 0.0
+    ) -> dict[str, float]:
+        """The row for a sound that is meant to be `target` and whose lag, `lag_s`, has been removed."""
+        sounding, rests = self.sounding(truth), self.rests(audio)
         return {
             "timbre_share": heard.share(target, sounding),
             **heard.notes,
@@ -97,7 +122,8 @@ class Judges:
             "logmel_distance_db": level.logmel_distance_db(
                 self._at_own_rate(audio), self._at_own_rate(truth), self.mel
             ),
-            "rest_dbfs": level.dbfs(self.rests(audio)),
+            "rest_dbfs": level.dbfs(rests) if len(rests) else float("nan"),
             "clicks_per_minute": level.clicks_per_minute(audio, self.rate),
             "dc": float(np.mean(audio)),
+            "attack_ms": 1000 * (lag_s + attack_s(audio, self.score, self.start_s, self.rate)),
         }

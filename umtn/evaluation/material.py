@@ -12,9 +12,27 @@ from umtn.data.score import Score
 from umtn.data.store import Dataset, Track
 from umtn.errors import UserError
 
-__all__ = ["Material"]
+__all__ = ["ROOM", "Material", "base_of", "in_a_room"]
 
 Audio = NDArray[np.float32]
+ROOM = "+room"
+ROOM_SNR_DB = 20.0
+
+
+def base_of(source: str) -> str:
+    """The instrument of a source, with or without a room's noise."""
+    return source.removesuffix(ROOM)
+
+
+def in_a_room(audio: Audio, seed: int = 0) -> Audio:
+    """Audio [N] and the noise of a room, 20 dB below its RMS: 1/f in power, and as loud in silence."""
+    rng = np.random.default_rng(seed)
+    n = len(audio)
+    colour = 1 / np.sqrt(np.maximum(1, np.arange(n // 2 + 1) * 1.0))
+    colour[0] = 0
+    noise = np.fft.irfft(np.fft.rfft(rng.standard_normal(n)) * colour, n)
+    rms = [float(np.sqrt(np.mean(np.square(x, dtype=np.float64)))) for x in (audio, noise)]
+    return np.asarray(audio + noise * (rms[0] / max(rms[1], 1e-12) * 10 ** (-ROOM_SNR_DB / 20)), np.float32)
 
 
 @dataclass(frozen=True)
@@ -33,12 +51,15 @@ class Material:
     def choose(
         data: Dataset, start_s: float, length_s: float, only: tuple[str, ...] | None = None
     ) -> Material:
-        """The first score of a paired data folder; UserError when it or an instrument named is not there."""
+        """The first score of a paired data folder; UserError when it or an instrument named is not there.
+
+        `NAME+room` is an instrument in a noisy room. When none is named, all are taken, and one in a room.
+        """
         if data.kind != "paired":
             raise UserError("evaluation wants paired data with scores, made by `umtn render`")
         score_id = data.all_tracks[0].score
         tracks = {t.domain: t for t in reversed(data.all_tracks) if t.score == score_id}  # the first of each
-        if unknown := [s for s in only or () if s not in tracks]:
+        if unknown := [s for s in only or () if base_of(s) not in tracks]:
             raise UserError(
                 f"the data have no instrument '{unknown[0]}'; they have {', '.join(sorted(tracks))}"
             )
@@ -48,20 +69,30 @@ class Material:
                 f"second {start_s:g} and {length_s:g} s of it do not lie in a score of {score.duration_s:g} s"
             )
         domains = {d.id for d in DOMAINS}
-        names = [n for n in reversed(tracks) if only is None or n in only]
+        names = list(only or _all(list(reversed(tracks)), domains))
         return Material(
             score_id,
             score,
             start_s,
             data.sample_rate,
-            {n: _clip(data, tracks[n], start_s, length_s) for n in names},
+            {n: _source(data, tracks[base_of(n)], start_s, length_s, n.endswith(ROOM)) for n in names},
             {n: _clip(data, tracks[n], start_s, length_s) for n in tracks if n in domains},
-            frozenset(n for n, t in tracks.items() if t.role == "evaluation"),
+            frozenset(n for n in names if tracks[base_of(n)].role == "evaluation"),
         )
 
     @property
     def samples(self) -> int:
         return len(next(iter(self.truths.values())))
+
+
+def _all(names: list[str], domains: set[str]) -> list[str]:
+    """All instruments, and the first that is no domain's (or else the first) in a room."""
+    return names + [next((n for n in names if n not in domains), names[0]) + ROOM]
+
+
+def _source(data: Dataset, track: Track, start_s: float, length_s: float, room: bool) -> Audio:
+    audio = _clip(data, track, start_s, length_s)
+    return in_a_room(audio) if room else audio
 
 
 def _clip(data: Dataset, track: Track, start_s: float, length_s: float) -> Audio:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from umtn.errors import UserError
 from umtn.offline import BLOCK_FRAMES
 from umtn.translator import Translator
 
-__all__ = ["BundlePlayer", "CheckpointPlayer", "Player", "open_player"]
+__all__ = ["BundlePlayer", "CheckpointPlayer", "Encoder", "Player", "open_player"]
 
 Audio = NDArray[np.float32]
 
@@ -33,6 +34,15 @@ class Player(Protocol):
         ...
 
 
+@runtime_checkable
+class Encoder(Protocol):
+    """A player whose latent can be had."""
+
+    def latent(self, audio: Audio) -> Audio:
+        """The latent [D, T] of audio [N] from a fresh state."""
+        ...
+
+
 class CheckpointPlayer:
     """Encoder once, then every decoder asked for, on the same latent."""
 
@@ -42,20 +52,29 @@ class CheckpointPlayer:
         self.domains, self.sample_rate = tuple(config.domains), config.sample_rate
         self.declared_lag_s = config.training.target_lag_frames * config.hop / config.sample_rate
 
-    @torch.inference_mode()
-    def play(self, audio: Audio, targets: tuple[str, ...]) -> dict[str, Audio]:
+    def _latents(self, audio: Audio) -> Iterator[torch.Tensor]:
         encoder, hop = self.translator.encoder, self.translator.config.hop
         if not getattr(encoder, "streaming", True):
             raise UserError(f"'{self.name}' has an encoder that looks ahead and cannot be played live.")
-        decoders = {t: self.translator.decoder(t) for t in targets}
         padded = torch.from_numpy(np.pad(audio, (0, -len(audio) % hop)))[None, None]
         heard = encoder.init_state(1)  # type: ignore[operator]
+        for block in padded.split(BLOCK_FRAMES * hop, dim=2):
+            latent, heard = encoder.step(block, heard)  # type: ignore[operator]
+            yield latent
+
+    @torch.inference_mode()
+    def latent(self, audio: Audio) -> Audio:
+        return torch.cat([z[0] for z in self._latents(audio)], dim=1).numpy()
+
+    @torch.inference_mode()
+    def play(self, audio: Audio, targets: tuple[str, ...]) -> dict[str, Audio]:
+        decoders = {t: self.translator.decoder(t) for t in targets}
         said = {t: d.init_state(1) for t, d in decoders.items()}
         generator, warmth = torch.Generator().manual_seed(0), torch.ones(1)
         pieces: dict[str, list[torch.Tensor]] = {t: [] for t in targets}
-        for block in padded.split(BLOCK_FRAMES * hop, dim=2):
-            latent, heard = encoder.step(block, heard)  # type: ignore[operator]
-            noise = torch.rand(block.shape, generator=generator)
+        hop = self.translator.config.hop
+        for latent in self._latents(audio):
+            noise = torch.rand((1, 1, latent.shape[2] * hop), generator=generator)
             for t, decoder in decoders.items():
                 piece, said[t] = decoder.decode_step(latent, noise, warmth, said[t])
                 pieces[t].append(piece[0, 0])
@@ -74,12 +93,18 @@ class BundlePlayer:
             self._engine = OnnxEngine(bundle, seed=0)
         except ValueError as error:  # of the bundle or of the engine: both are sentences
             raise UserError(str(error)) from None
+        self.bundle = bundle
         manifest = bundle.manifest
         self.name, self.sample_rate = path.name, manifest.sample_rate
         self.domains = tuple(d.id for d in manifest.domains)
         self.declared_lag_s = manifest.latency_samples / manifest.sample_rate
         self.facts: dict[str, float | int | str] = {"bundle": path.name, "notes": manifest.notes}
         self._block = manifest.block
+
+    def latent(self, audio: Audio) -> Audio:
+        self._engine.reset()
+        blocks = np.pad(audio, (0, -len(audio) % self._block)).reshape(-1, self._block)
+        return np.concatenate([self._engine.encode(block).copy() for block in blocks], axis=1)
 
     def play(self, audio: Audio, targets: tuple[str, ...]) -> dict[str, Audio]:
         self._engine.reset()

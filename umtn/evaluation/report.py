@@ -8,26 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from umtn.data.store import write_atomically
+from umtn.evaluation.columns import COLUMNS
 
 __all__ = ["table", "write_json"]
 
-COLUMNS = (
-    ("timbre", "timbre_share", "{:.2f}"),
-    ("F1 one", "pitch_f1_one", "{:.2f}"),
-    ("F1 sev", "pitch_f1_several", "{:.2f}"),
-    ("onset", "onset_f1", "{:.2f}"),
-    ("note", "note_f1", "{:.2f}"),
-    ("octave", "octave_errors", "{:.2f}"),
-    ("loud r", "loudness_correlation", "{:.2f}"),
-    ("level", "level_difference_db", "{:+.1f}"),
-    ("mel dB", "logmel_distance_db", "{:.1f}"),
-    ("rest", "rest_dbfs", "{:.0f}"),
-    ("clicks", "clicks_per_minute", "{:.1f}"),
-)
-
 
 def _line(label: str, kind: str, figures: dict[str, float]) -> str:
-    cells = [(form.format(figures[key]) if key in figures else "-").rjust(7) for _, key, form in COLUMNS]
+    cells = [c.write(figures.get(c.key)).rjust(8) for c in COLUMNS]
     return f"{label:<14}{kind:<6}{''.join(cells)}"
 
 
@@ -40,7 +27,7 @@ def table(report: dict[str, Any]) -> str:
         f"{material['seconds']:g} s of {material['score']} by {', '.join(material['sources'])}",
         "",
     ]
-    lines.append(f"{'target':<20}" + "".join(name.rjust(7) for name, _, _ in COLUMNS))
+    lines.append(f"{'target':<20}" + "".join(c.label.rjust(8) for c in COLUMNS))
     for target, kinds in means["targets"].items():
         lines += [_line(target if kind == "model" else "", kind, row) for kind, row in kinds.items()]
     for label, kinds in (("all", means["all"]), ("never trained", means["never_trained"])):
@@ -57,8 +44,23 @@ def table(report: dict[str, Any]) -> str:
             f"lag {1000 * lag['measured_s']:.0f} ms (match {lag['match']:.2f}), "
             f"removed {1000 * lag['lag_s']:.0f} ms"
         )
+    lines += [_costs(t, row) for t, row in report.get("cost", {}).items()]
+    if probes := report.get("latent"):
+        lines.append(
+            f"linear probes on the latent: domain {probes['probe_domain']:.2f} "
+            f"(chance {probes['probe_chance']:.2f}), pitch F1 {probes['probe_pitch']:.2f}"
+        )
     lines.append(f"timbre judge on true renderings: {report['judges']['timbre_accuracy']:.2f}")
     return "\n".join(lines)
+
+
+def _costs(target: str, row: dict[str, float]) -> str:
+    parts = [f"RTF {row['rtf']:.3f} on one thread"]
+    if "parameters" in row:
+        parts.append(f"{row['parameters']:,.0f} parameters")
+    if "mac_per_s" in row:
+        parts.append(f"{row['mac_per_s'] / 1e9:.2f} GMAC/s")
+    return f"{target:<14}{', '.join(parts)}"
 
 
 def _plain(value: Any) -> Any:

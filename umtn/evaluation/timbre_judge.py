@@ -53,7 +53,13 @@ class TimbreJudge(nn.Module):
         self.outward = nn.Linear(96, len(classes))
 
     def forward(self, audio_BN: Tensor, equalizer_BM: Tensor | None = None) -> Tensor:
-        """`equalizer_BM` (dB) colours the spectrum: the training's stand-in for other fonts and rooms."""
+        return self.outward(self.embed(audio_BN, equalizer_BM))  # type: ignore[no-any-return]
+
+    def embed(self, audio_BN: Tensor, equalizer_BM: Tensor | None = None) -> Tensor:
+        """What the verdict is read from, [B, 96].
+
+        `equalizer_BM` (dB) colours the spectrum: the training's stand-in for other fonts and rooms.
+        """
         with torch.no_grad():
             rms = audio_BN.square().mean(dim=1, keepdim=True).sqrt()
             x = self.mel(audio_BN * (0.1 / rms.clamp(min=1e-5)))[:, :, :FRAMES]
@@ -66,24 +72,30 @@ class TimbreJudge(nn.Module):
         x = torch.cat([x.mean(dim=3), x.amax(dim=3)], dim=1).flatten(1)
         if self.training:
             x = F.dropout(x, 0.2)
-        return self.outward(F.gelu(self.hidden(x)))  # type: ignore[no-any-return]
+        return F.gelu(self.hidden(x))
+
+    def shares(self, audio: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """The first of `hear`."""
+        return self.hear(audio)[0]
 
     @torch.inference_mode()
-    def shares(self, audio: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """Probability of each domain, and of `other`, for windows that begin every quarter second: [windows].
+    def hear(self, audio: NDArray[np.float32]) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]]:
+        """(shares, embeddings [windows, 96]).
+
+        Shares: probability of each domain, and of `other`, for windows that begin every quarter second: [windows].
 
         A window quieter than -60 dBFS is `other` with probability 1.
         """
         n, step = round(WINDOW_S * RATE), round(STEP_S * RATE)
         windows = torch.from_numpy(np.ascontiguousarray(audio, dtype=np.float32)).unfold(0, n, step)
-        parts = [self(part.contiguous()).softmax(1) for part in windows.split(64)]
-        p = torch.cat(parts).numpy()
+        embedded = torch.cat([self.embed(part.contiguous()) for part in windows.split(64)])
+        p = self.outward(embedded).softmax(1).numpy()
         silent = 20 * np.log10(windows.square().mean(1).sqrt().numpy() + 1e-12) < SILENT_DBFS
         p[silent] = 0
         domains = [d.id for d in DOMAINS]
         found = {d: p[:, self.classes.index(d)] for d in domains}
         found[OTHER] = 1 - np.sum(list(found.values()), axis=0)
-        return found
+        return found, embedded.numpy()
 
     @staticmethod
     def load(path: Path | None = None) -> TimbreJudge:

@@ -75,6 +75,10 @@ def test_a_perfect_model_reaches_the_ceiling(data: Path) -> None:
             assert kinds["model"][name] == pytest.approx(kinds["truth"][name], abs=0.06)
         assert kinds["model"]["logmel_distance_db"] < 1.0 < kinds["copy"]["logmel_distance_db"]
         assert kinds["model"]["loudness_correlation"] > 0.98
+        for name in ("raw_pitch_accuracy", "ncc", "dtw"):
+            assert kinds["model"][name] == pytest.approx(kinds["truth"][name], abs=0.06)
+        assert kinds["copy"]["ncc"] == kinds["copy"]["dtw"] == 1.0
+        assert kinds["model"]["attack_ms"] == pytest.approx(kinds["truth"]["attack_ms"] + 20, abs=3)
         assert report["silence"][target]["silence_dbfs"] == -120.0
 
 
@@ -91,6 +95,9 @@ def test_a_tiny_checkpoint_through_the_command(
     assert ("model", "saw", "piano") in pairs and ("copy", "saw", "piano") in pairs
     assert ("model", "strings", "strings") not in pairs  # to play oneself is no translation
     assert all(0 <= r["pitch_f1"] <= 1 for r in report["rows"])
+    for row in report["cost"].values():
+        assert row["parameters"] > 1000 and row["mac_per_s"] > 1e5 and row["rtf"] > 0
+    assert 0 <= report["latent"]["probe_domain"] <= 1 and report["latent"]["probe_chance"] == 0.5
     assert len(list((tmp_path / "png").glob("*.png"))) == len(CONFIG.domains)
     assert "timbre judge on true renderings" in capsys.readouterr().out
 

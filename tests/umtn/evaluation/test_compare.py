@@ -1,0 +1,91 @@
+"""`umtn compare`: each figure's better direction, and reports that are none."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from umtn import cli_evaluate
+from umtn.errors import UserError
+from umtn.evaluation.columns import COLUMNS, SIDE_FIGURES
+from umtn.evaluation.compare import changes, comparison, read_report
+
+
+def report(**figures: float) -> dict[str, Any]:
+    return {
+        "model": {"name": "first"},
+        "material": {"score": "s", "start_s": 0.0, "seconds": 8.0, "sources": ["koto"], "never_trained": []},
+        "lags": {"piano": {"measured_s": 0.01}},
+        "silence": {"piano": {"silence_dbfs": -90.0}},
+        "means": {
+            "all": {"model": figures}, "never_trained": {}, "sources": {"koto": figures},
+            "targets": {"piano": {"model": figures}},
+        },
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("key", "before", "after", "verdict"),
+    [
+        ("onset_f1", 0.5, 0.6, "better"),
+        ("onset_f1", 0.6, 0.5, "worse"),
+        ("onset_f1", 0.501, 0.504, "same"),  # not as written
+        ("octave_errors", 0.1, 0.3, "worse"),
+        ("rest_dbfs", -60.0, -80.0, "better"),
+        ("level_difference_db", -6.0, 2.0, "better"),  # nearer to 0
+        ("level_difference_db", 2.0, -6.0, "worse"),
+        ("level_difference_db", 2.0, -2.0, "same"),
+        ("vibrato_kept", 0.5, 1.1, "better"),  # nearer to 1
+    ],
+)
+def test_each_figure_has_its_own_good_direction(key: str, before: float, after: float, verdict: str) -> None:
+    found = [c for c in changes(report(**{key: before}), report(**{key: after})) if c.column.key == key]
+    assert {c.where for c in found} == {"all", "piano", "source koto"}
+    assert {c.verdict for c in found} == {verdict}
+
+
+def test_only_changes_are_listed_and_all_are_counted() -> None:
+    a, b = report(onset_f1=0.5, timbre_share=0.9), report(onset_f1=0.7, timbre_share=0.9)
+    b["silence"]["piano"]["silence_dbfs"] = -50.0
+    text = comparison(a, b)
+    assert "0.50          0.70  better" in text
+    assert "worse" in next(line for line in text.splitlines() if "out for silence" in line)
+    assert "timbre" not in text and "Not the same material" not in text
+    assert text.endswith("3 better, 1 worse, 0 changed, 4 same")
+
+
+def test_other_material_is_said_aloud() -> None:
+    b = report(onset_f1=0.5)
+    b["material"] = copy.deepcopy(b["material"]) | {"seconds": 60.0}
+    assert "length differ" in comparison(report(onset_f1=0.5), b)
+
+
+def test_a_figure_that_one_report_lacks_is_no_change() -> None:
+    assert not [c for c in changes(report(dtw=0.5), report()) if c.column.key == "dtw"]
+
+
+def test_keys_are_unique() -> None:
+    keys = [c.key for c in COLUMNS + SIDE_FIGURES]
+    assert len(keys) == len(set(keys))
+
+
+def test_the_command_and_its_slips(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    cli_evaluate.register(parser.add_subparsers())
+    a, b = tmp_path / "a.json", tmp_path / "b.json"
+    a.write_text(json.dumps(report(onset_f1=0.5)))
+    b.write_text(json.dumps(report(onset_f1=0.9)))
+    args = parser.parse_args(["compare", str(a), str(b)])
+    args.run(args)
+    assert "3 better" in capsys.readouterr().out
+    for content, message in (("{", "not JSON"), ("[]", "not a report"), ('{"model": {}}', "no 'material'")):
+        b.write_text(content)
+        with pytest.raises(UserError, match=message):
+            read_report(b)
+    with pytest.raises(UserError, match="cannot be read"):
+        read_report(tmp_path / "none.json")
