@@ -1,10 +1,11 @@
-"""Draws demo.png: the built-in clip and what the shipped bundle's live path makes of it.
+"""Draws demo.png (the built-in clip and what the shipped bundle's live path makes of it) and training.png.
 
 python docs/figures/draw.py
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,7 +18,29 @@ from umtn.evaluation.figures import draw_pair
 HERE = Path(__file__).parent
 
 
-def main() -> None:
+def draw_training() -> None:
+    """Loss of every decoder and of the pitches over the minutes of the shipped checkpoint's run."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    record = json.loads((HERE.parents[1] / "models/live/checkpoint.json").read_text(encoding="utf-8"))
+    curve = record["progress"]["curve"]
+    figure, axis = plt.subplots(figsize=(9, 4))
+    for name in (*record["config"]["domains"], "pitch", "domain_accuracy"):
+        rows = [(row["minutes"], row[name]) for row in curve if name in row]
+        axis.plot(*zip(*rows, strict=True), label=name, lw=1.2)
+    axis.set_yscale("log")
+    axis.set_xlabel("minutes on two CPU cores (the losses were changed at 9, 14 and 27: see docs/log.md)")
+    axis.legend(ncol=4, frameon=False)
+    axis.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(HERE / "training.png", dpi=80)
+
+
+def draw_demo() -> None:
+    """Input and three outputs, as spectrograms and waveforms."""
     sounds = {}
     audio, rate = soundfile.read(DEMO, dtype="float32")
     sounds["input: flute"] = audio
@@ -30,4 +53,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    draw_training()
+    draw_demo()

@@ -40,7 +40,7 @@ class Trainer:
     def __init__(self, config: Config, data: Dataset, out: Path, minutes: float, seed: int = 0) -> None:
         self.fabric = _fabric()
         self.config, self.data, self.out, self.minutes = config, data, out, minutes
-        self.progress = Progress(seed=seed, data=str(data.root), hardware=_hardware())
+        self.progress = Progress(seed=seed, data=data.root.resolve().name, hardware=_hardware())
         torch.manual_seed(seed)
         objective = Objective(Translator(config))
         self.translator = objective.translator
