@@ -61,7 +61,8 @@ def _split(
         raise UserError(f"{len(sent)} impulses were sent, but only {len(delays)} came back")
     measured = int(np.median(delays))
     ms = 1000.0 / RATE_HZ
-    resampler, model = info["latency_ms"]["resampler"], info["latency_ms"]["model"]
+    split = info["latency_ms"]
+    resampler, model, slack = split["resampler"], split["model"], split["slack"]
     return {
         "block": info["block"],
         "impulses": len(delays),
@@ -70,7 +71,8 @@ def _split(
         "port_to_port_ms": round(measured * ms, 3),
         "split_ms": {
             "driver capture + playback (server's word)": round(sum(driver) * ms, 3),
-            "PortAudio (measured less the two below)": round(measured * ms - resampler - model, 3),
+            "PortAudio (measured less those below)": round(measured * ms - resampler - model - slack, 3),
+            "slack (one block; --slack 0 does without)": slack,
             "resampler": resampler,
             "model and its block": model,
         },

@@ -14,6 +14,7 @@ import numpy as np
 
 from realtime.audio.config import AudioConfig
 from realtime.bench_jack import RATE_HZ, Probe, await_ports, jack_server, realtime_granted
+from realtime.bench_witness import Witness, blame
 from realtime.errors import UserError
 
 __all__ = ["soak"]
@@ -97,12 +98,14 @@ def soak(bundle: Path, engine: str, block: int, minutes: float) -> dict[str, Any
             others.append(context.Process(target=target, args=arguments, daemon=True))
             others[-1].start()
             pipes.append(ours)
-        performance.run()
+        with Witness() as witness:
+            performance.run()
         if not all(pipe.poll(20) for pipe in pipes):
             raise UserError("a measuring process did not answer; are JACK-Client and python-osc installed?")
         (steady, jump, server_xruns, loudest), sent = (pipe.recv() for pipe in pipes)
         for other in others:
             other.join(10)
+    stalls = witness.stalls
     ending = performance.session.ending
     stats = (ending.stats if ending else None) or {}
     keys = (
@@ -126,6 +129,7 @@ def soak(bundle: Path, engine: str, block: int, minutes: float) -> dict[str, Any
         **{key: stats.get(key) for key in keys},
         "restarts": performance.session.restarts,
         "xruns_of_the_server": server_xruns,
+        **blame(stats.get("xrun_times", ()), stalls, block / RATE_HZ),
         "largest_jump_steady": round(steady, 4),
         "largest_jump_flooded": round(jump, 4),
         "loudest_sample": round(loudest, 3),

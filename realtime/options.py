@@ -79,8 +79,15 @@ def _add_sound(group: argparse._ArgumentGroup) -> None:
         help=f"a .umtn file or a shipped one's name (default: {DEFAULT_BUNDLE})",
     )
     add("--engine", default="auto", help="what computes the model: auto, onnx... (default: auto)")
-    add("--block", type=_whole(MIN_BLOCK, MAX_BLOCK), default=256, metavar="N",
-        help=f"samples in a block, {MIN_BLOCK} to {MAX_BLOCK}, any number (default: 256)")  # fmt: skip
+    add("--block", type=_whole(MIN_BLOCK, MAX_BLOCK), default=128, metavar="N",
+        help=f"samples in a block, {MIN_BLOCK} to {MAX_BLOCK}, any number (default: 128)")  # fmt: skip
+    add(
+        "--slack",
+        type=_whole(0, 1),
+        default=1,
+        metavar="N",
+        help="1: the model has a block more time (steadier), 0: a block less latency (default: 1)",
+    )
     add("--rate", type=_whole(MIN_RATE_HZ, MAX_RATE_HZ), metavar="HZ",
         help="sample rate (default: the device's or the file's own)")  # fmt: skip
     add("--channel", type=_whole(1, 1024), default=1, metavar="N", help="input channel, from 1")

@@ -86,6 +86,7 @@ def _config(options: argparse.Namespace, bundle: str) -> AudioConfig:
         block=options.block,
         rate=options.rate,
         channel=options.channel,
+        slack=options.slack,
         fast=options.fast,
         seconds=options.seconds,
     )

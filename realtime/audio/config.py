@@ -15,16 +15,18 @@ class AudioConfig:
     """input: "mic", "demo", a device's name or number, a file. output: "default", device, "NAME.wav", "none".
 
     block in frames at the device's rate; rate in Hz (None: the device's or the file's own); channel counts
-    from 1; fast: files as quickly as the machine can; seconds: stop after so much audio.
+    from 1; slack: 1 = the model works in a thread of its own, a block ahead (devices only), 0 = in the callback;
+    fast: files as quickly as the machine can; seconds: stop after so much audio.
     """
 
     bundle: str
     input: str = "mic"
     output: str = "default"
     engine: str = "auto"
-    block: int = 256
+    block: int = 128
     rate: int | None = None
     channel: int = 1
+    slack: int = 1
     fast: bool = False
     seconds: float | None = None
     realtime_priority: bool = True

@@ -42,7 +42,7 @@ LOOK_SECONDS = 0.05
 FADE_SECONDS = 0.06
 FIRST_BLOCK_SECONDS = 1.0
 MAX_OUT_CHANNELS = 8  # beyond this a device is a mixer or a sound server, which is given stereo
-SWITCH_INTERVAL = 0.0005
+SWITCH_INTERVAL = 0.0002  # s: how long the model's thread may keep the callback waiting
 
 
 def run_audio(config: AudioConfig, shared_name: str, conn: Connection) -> None:
@@ -193,6 +193,7 @@ class _Session:
                 self._input,
                 self._output,
                 out_channels,
+                config.slack,
             )
         except self._sd.PortAudioError as error:
             names = " and ".join(d.name for d in (self._input, self._output) if d)
@@ -207,6 +208,7 @@ class _Session:
         ms = 1000.0 / self._rate
         split = {
             "io": round(self._stream.io_latency_ms, 3),
+            "slack": round(self._stream.slack_ms, 3),
             "resampler": round(path.latency.resampler * ms, 3),
             "model": round((path.latency.reblocking + path.latency.model) * ms, 3),
         }
@@ -236,6 +238,7 @@ class _Session:
         deadline = time.monotonic() + FIRST_BLOCK_SECONDS
         while self.worker.blocks == 0 and not self.worker.finished and time.monotonic() < deadline:
             time.sleep(0.002)  # only the first block tells what block the device has
+        self.worker.latency_extra_ms = self._stream.io_latency_ms + self._stream.slack_ms
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -15,7 +15,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from realtime.audio.ahead import Ahead
 from realtime.audio.devices import Device
+from realtime.audio.rights import raise_thread
+from realtime.audio.signal_path import MAX_CALL
 from realtime.audio.worker import Worker
 
 __all__ = ["CallbackStream", "SkipDetector", "SoftwareClock", "Stream"]
@@ -55,9 +58,15 @@ def is_jack(device: Device | None) -> bool:
 
 
 class Stream(Protocol):
-    """Started once, stopped once. io_latency_ms: what the device says that it adds, both ways together."""
+    """Started once, stopped once.
+
+    io_latency_ms: what the device says that it adds, both ways together. slack_ms: what computing ahead adds.
+    """
 
     io_latency_ms: float
+
+    @property
+    def slack_ms(self) -> float: ...
 
     def start(self) -> None: ...
 
@@ -73,6 +82,7 @@ class SoftwareClock:
     def __init__(self, worker: Worker, block: int, rate_hz: int, fast: bool) -> None:
         self._worker, self._n, self._rate, self._fast = worker, block, rate_hz, fast
         self.io_latency_ms = 0.0 if fast else 1000.0 * block / rate_hz
+        self.slack_ms = 0.0
         self._stop = False
         self._thread = threading.Thread(target=self._run, name="audio", daemon=True)
 
@@ -116,8 +126,12 @@ class CallbackStream:
         input_device: Device | None,
         output_device: Device | None,
         out_channels: int,
+        slack: int = 0,
     ) -> None:
-        self._worker, self._channel = worker, channel - 1
+        self._worker, self._channel, self._rate = worker, channel - 1, rate_hz
+        self._ahead = Ahead(worker.block, rate_hz, MAX_CALL, input_device is not None) if slack else None
+        worker.judges_time = self._ahead is None
+        self._raised = False
         self._skips = SkipDetector()
         settings: dict[str, Any] = {
             "samplerate": rate_hz,
@@ -153,24 +167,45 @@ class CallbackStream:
     def active(self) -> bool:
         return bool(self.stream.active)
 
+    @property
+    def slack_ms(self) -> float:
+        return 1000.0 * self._ahead.slack / self._rate if self._ahead else 0.0
+
     def start(self) -> None:
+        if self._ahead:
+            self._ahead.start()
         self.stream.start()
 
     def stop(self) -> None:
         self.stream.stop()
         self.stream.close()
+        if self._ahead:
+            self._ahead.stop()
+
+    def _block(self, x: np.ndarray | None, n: int) -> np.ndarray:
+        worker, ahead = self._worker, self._ahead
+        if ahead is None:
+            return worker.block(x, n)
+        if worker.realtime_priority and not self._raised:
+            raise_thread()
+            self._raised = True
+        out = ahead.block(x, n)
+        if worker.late != ahead.late:
+            worker.late = ahead.late
+            worker.note_xrun()
+        return out
 
     def _duplex(self, indata: np.ndarray, outdata: np.ndarray, frames: int, clock: Any, status: Any) -> None:
         self._watch(frames, clock.inputBufferAdcTime, status)
-        outdata[:] = self._worker.block(indata[:, self._channel], frames)[:, None]
+        outdata[:] = self._block(indata[:, self._channel], frames)[:, None]
 
     def _play(self, outdata: np.ndarray, frames: int, clock: Any, status: Any) -> None:
         self._watch(frames, clock.outputBufferDacTime, status)
-        outdata[:] = self._worker.block(None, frames)[:, None]
+        outdata[:] = self._block(None, frames)[:, None]
 
     def _listen(self, indata: np.ndarray, frames: int, clock: Any, status: Any) -> None:
         self._watch(frames, clock.inputBufferAdcTime, status)
-        self._worker.block(indata[:, self._channel], frames)
+        self._block(indata[:, self._channel], frames)
 
     def _watch(self, frames: int, now: float, status: Any) -> None:
         """Count a block that the device flagged, or that its clock shows to be missing."""
@@ -179,5 +214,7 @@ class CallbackStream:
             return
         if status:
             self._worker.flagged += 1
+            self._worker.note_xrun()
         elif lost:
             self._worker.skipped += lost
+            self._worker.note_xrun()

@@ -7,6 +7,7 @@ figures back into shared memory. The main thread reads `finished` and the statis
 from __future__ import annotations
 
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -22,6 +23,7 @@ __all__ = ["Source", "Timing", "Worker"]
 HISTOGRAM_US = 10  # width of a bin
 BINS = 4096
 PEAK_SECONDS = 2.0
+XRUNS_KEPT = 1000
 
 
 class Source(Protocol):
@@ -91,9 +93,11 @@ class Worker:
         self._panics = shared.panic_count
         self.latency_extra_ms = 0.0
         self.realtime_priority = False
+        self.judges_time = paced  # not where someone else knows whether a block came in time
         self.finished = self.fade_out = False
         self.blocks = self.samples = self.failures = self.block_length = 0
-        self.late = self.flagged = self.skipped = 0  # blocks: our own time, the device's flag, its clock
+        self.late = self.flagged = self.skipped = 0  # blocks: ours, the device's flag, its clock
+        self.xrun_times: deque[float] = deque(maxlen=XRUNS_KEPT)
         self.last_failure = ""
         self.load = 0.0
         self._peaks = [0.0, 0.0]
@@ -106,6 +110,10 @@ class Worker:
     def xruns(self) -> int:
         """Blocks that came too late, whoever noticed; one block may be noticed twice."""
         return self.late + self.flagged + self.skipped
+
+    def note_xrun(self) -> None:
+        """Remember when it was, for whoever asks why."""
+        self.xrun_times.append(time.perf_counter())
 
     def warm_up(self, block: int, times: int = 20) -> None:
         """Run everything once before the clock runs; leaves a fresh path."""
@@ -165,8 +173,9 @@ class Worker:
         self.timing.add(us)
         load = us / block_us
         self.load += (load - self.load) * 0.02
-        if self._paced and load > 1.0:
+        if self.judges_time and load > 1.0:
             self.late += 1
+            self.note_xrun()
         self._remember_peak(load, n)
         self._end(n)
         self._publish(n)
@@ -218,5 +227,6 @@ class Worker:
             "failures": self.failures,
             "last_failure": self.last_failure,
             "recording_lost": lost,
+            "xrun_times": list(self.xrun_times),
             **self.timing.figures(),
         }

@@ -119,7 +119,7 @@ def start_lines(info: dict[str, Any], osc: str) -> list[str]:
         f"   {info.get('rate', 0):g} Hz, block {info.get('block', 0)}, engine {info.get('engine', '?')}"
     )
     split: dict[str, float] = info.get("latency_ms", {})
-    parts = " + ".join(f"{name} {value:.1f}" for name, value in split.items())
+    parts = " + ".join(f"{name} {value:.1f}" for name, value in split.items() if value)
     latency = f"latency {sum(split.values()):.1f} ms = {parts}"
     granted = "granted: " + (", ".join(info.get("granted", ())) or "nothing")
     advice = [f"not granted: {sentence}" for sentence in info.get("advice", ())]
