@@ -42,6 +42,7 @@ class Performance:
         values: Mapping[str, float],
         osc: tuple[str, int] | None,
         target: str = AUDIO_TARGET,
+        latent_channels: int = 0,
     ) -> None:
         self._interrupts = 0
         self._osc_restarts = 0
@@ -50,7 +51,7 @@ class Performance:
         try:
             for name, value in values.items():
                 self.shared.set(name, value)
-            self.namespace = Namespace(self.shared, domains)
+            self.namespace = Namespace(self.shared, domains, latent_channels)
             self.osc = OscServer(self.namespace, *osc) if osc else None
         except BaseException:
             self._drop_memory()
@@ -104,7 +105,8 @@ class Performance:
                 self.view.update()
 
     def _announce(self, info: dict[str, Any]) -> None:
-        self.namespace.engine = self.view.engine = str(info.get("engine", ""))
+        self.namespace.texts["engine"] = self.view.engine = str(info.get("engine", ""))
+        self.namespace.texts["bundle"] = str(info.get("bundle", ""))
         osc = f"OSC on {self.osc.host}:{self.osc.port}" if self.osc else "no OSC"
         for line in start_lines(info, osc):
             self.view.note(line)

@@ -66,7 +66,9 @@ def _prepare(options: argparse.Namespace) -> Performance:
     }
     values["to"] = pick_domain(options.to, domains)
     osc = None if options.no_osc else (options.osc_host, options.osc_port)
-    return Performance(_config(options, str(path)), domains, values, osc)
+    return Performance(
+        _config(options, str(path)), domains, values, osc, latent_channels=manifest.latent_channels
+    )
 
 
 def _parameter_names() -> set[str]:

@@ -82,13 +82,13 @@ class Session:
 
     def start(self) -> None:
         """Spawn the audio process; `poll` tells when it is ready."""
-        receive, send = self._context.Pipe(duplex=False)
-        arguments = (self._target, self._remaining(), self.shared.name, send)
+        ours, theirs = self._context.Pipe()
+        arguments = (self._target, self._remaining(), self.shared.name, theirs)
         self._process = self._context.Process(target=process.main, args=arguments, daemon=True, name="audio")
         with process.deaf_to_interrupts():
             self._process.start()
-        send.close()
-        self._conn, self._state, self._error = receive, "starting", ""
+        theirs.close()
+        self._conn, self._state, self._error = ours, "starting", ""
         self._stats = None
         self._since = time.monotonic()
 
@@ -98,6 +98,16 @@ class Session:
             return self.config
         left_s = self.config.seconds - (time.monotonic() - self._ready_at)
         return dataclasses.replace(self.config, seconds=max(left_s, 0.1))
+
+    def send(self, kind: str, content: Any) -> bool:
+        """Tell the audio process something that is no parameter; False if it is not there to hear it."""
+        if self._conn is None or self._state != "playing":
+            return False
+        try:
+            self._conn.send((kind, content))
+        except (OSError, ValueError):
+            return False
+        return True
 
     def wait_ready(self) -> dict[str, Any]:
         """Poll until audio plays; UserError carries the sentence if it could not start."""

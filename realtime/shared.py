@@ -20,18 +20,33 @@ from multiprocessing import resource_tracker, shared_memory
 import numpy as np
 import numpy.typing as npt
 
-from realtime.parameters import PARAMETERS, STATUS
+from realtime.parameters import FAMILIES, MAX_DOMAINS, PARAMETERS, STATUS
 
-__all__ = ["LAYOUT", "PARAMETER_INDEX", "STATUS_INDEX", "SharedState", "SharedStateError"]
+__all__ = ["LAYOUT", "PARAMETER_INDEX", "SCOPE_FRAMES", "STATUS_INDEX", "SharedState", "SharedStateError"]
 
 _MAGIC = 0x554D544E_52540001  # "UMTNRT", format 1
-_HEADER = 8  # int64 cells; the last four are spare
-_MAGIC_CELL, _LAYOUT_CELL, _STOP_CELL, _BEAT_CELL = range(4)
+_HEADER = 8  # int64 cells; the last three are spare
+_MAGIC_CELL, _LAYOUT_CELL, _STOP_CELL, _BEAT_CELL, _SCOPE_CELL = range(5)
 
-PARAMETER_INDEX: dict[str, int] = {p.name: i for i, p in enumerate(PARAMETERS)}
+
+def _cells() -> Iterator[tuple[str, float]]:
+    """Name and first value of every parameter cell, one for each domain or number where there are several."""
+    for p in PARAMETERS:
+        if p.per_domain:
+            yield from ((f"{p.name}/{i}", p.default) for i in range(MAX_DOMAINS))
+        elif p.kind != "action":
+            yield p.name, p.default
+    for family in FAMILIES:
+        yield from ((f"{family.name}/{i}", family.default) for i in range(family.count))
+
+
+_DEFAULTS = dict(_cells())
+PARAMETER_INDEX: dict[str, int] = {name: i for i, name in enumerate(_DEFAULTS)}
 STATUS_INDEX: dict[str, int] = {s.name: i for i, s in enumerate(STATUS)}
 LAYOUT: int = zlib.crc32("\n".join([*PARAMETER_INDEX, "", *STATUS_INDEX]).encode())
-_SIZE = 8 * (_HEADER + len(PARAMETERS) + len(STATUS))
+SCOPE_FRAMES = 1 << 16
+_SCOPE = 8 * (_HEADER + len(PARAMETER_INDEX) + len(STATUS))
+_SIZE = _SCOPE + 4 * 2 * SCOPE_FRAMES
 _track_lock = threading.Lock()
 
 
@@ -80,13 +95,16 @@ class SharedState:
         self._open = True
         cells = np.frombuffer(memory.bytes(), dtype=np.int64, count=_HEADER)
         self._header: npt.NDArray[np.int64] = cells
-        start, middle = 8 * _HEADER, 8 * (_HEADER + len(PARAMETERS))
+        start, middle = 8 * _HEADER, 8 * (_HEADER + len(PARAMETER_INDEX))
         self.parameters: npt.NDArray[np.float64] = np.frombuffer(
-            memory.bytes(), dtype=np.float64, count=len(PARAMETERS), offset=start
+            memory.bytes(), dtype=np.float64, count=len(PARAMETER_INDEX), offset=start
         )
         self.status: npt.NDArray[np.float64] = np.frombuffer(
             memory.bytes(), dtype=np.float64, count=len(STATUS), offset=middle
         )
+        self.scope: npt.NDArray[np.float32] = np.frombuffer(
+            memory.bytes(), dtype=np.float32, count=2 * SCOPE_FRAMES, offset=_SCOPE
+        ).reshape(2, SCOPE_FRAMES)
 
     @classmethod
     def create(cls) -> SharedState:
@@ -95,8 +113,9 @@ class SharedState:
         memory = _Memory(name=name, create=True, size=_SIZE)
         state = cls(memory, owner=True)
         state._header[:] = 0
-        state.parameters[:] = [p.default for p in PARAMETERS]
+        state.parameters[:] = list(_DEFAULTS.values())
         state.status[:] = 0.0
+        state.scope[:] = 0.0
         state._header[_LAYOUT_CELL] = LAYOUT
         state._header[_MAGIC_CELL] = _MAGIC
         return state
@@ -169,6 +188,21 @@ class SharedState:
     def heartbeat(self, count: int) -> None:
         self._header[_BEAT_CELL] = count
 
+    @property
+    def scope_written(self) -> int:
+        """How many samples of input (scope[0]) and output (scope[1]) audio has put into the ring `scope`."""
+        return int(self._header[_SCOPE_CELL])
+
+    def scope_write(self, heard: npt.NDArray[np.float32], said: npt.NDArray[np.float32]) -> None:
+        """Append one block to the ring (audio); for pictures only: a slow reader misses some."""
+        n = len(heard)
+        start = self.scope_written & (SCOPE_FRAMES - 1)
+        first = min(n, SCOPE_FRAMES - start)
+        for row, samples in ((self.scope[0], heard), (self.scope[1], said)):
+            row[start : start + first] = samples[:first]
+            row[: n - first] = samples[first:]
+        self._header[_SCOPE_CELL] += n
+
     def close(self) -> None:
         """Let go of the memory; may be called twice."""
         if not self._open:
@@ -177,6 +211,7 @@ class SharedState:
         empty = np.zeros(0)
         # The arrays must go first: memory that is still looked at cannot be closed.
         self.parameters, self.status, self._header = empty, empty, np.zeros(0, np.int64)
+        self.scope = np.zeros((2, 0), np.float32)
         with suppress(BufferError):  # someone kept a view: the memory goes when that view does
             self._memory.close()
 

@@ -9,7 +9,7 @@ allocates, locks or raises for anything that a signal can contain.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from realtime.audio.resample import Resampler, span_at
 from realtime.audio.ring import Fifo
 from realtime.audio.voices import Voices
 from realtime.engines.base import Engine
+from realtime.parameters import MAX_DOMAINS, MAX_LATENT
 
 __all__ = ["Controls", "Latency", "SignalPath"]
 
@@ -34,9 +35,16 @@ class Controls:
     mix: float = 1.0
     input_gain_db: float = 0.0
     output_gain_db: float = 0.0
+    gate_db: float = -100.0
     bypass: bool = False
     mute: bool = False
+    freeze: bool = False
+    transpose: float = 0.0
+    temperature: float = 1.0
     crossfade_ms: float = 60.0
+    blend: np.ndarray = field(default_factory=lambda: np.zeros(MAX_DOMAINS))  # weights; all 0: `to` alone
+    latent_scale: np.ndarray = field(default_factory=lambda: np.ones(MAX_LATENT))
+    latent_bias: np.ndarray = field(default_factory=lambda: np.zeros(MAX_LATENT))
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,17 @@ import numpy as np
 from realtime.audio.rights import flush_denormals, raise_thread
 from realtime.audio.signal_path import MAX_CALL, SignalPath
 from realtime.audio.wav import WavRecorder
+from realtime.parameters import MAX_DOMAINS, MAX_LATENT
 from realtime.shared import PARAMETER_INDEX, STATUS_INDEX, SharedState
 
 __all__ = ["Source", "Timing", "Worker"]
 
 HISTOGRAM_US = 10  # width of a bin
 BINS = 4096
+_BLEND, _SCALE, _BIAS = (
+    slice(PARAMETER_INDEX[f"{name}/0"], PARAMETER_INDEX[f"{name}/0"] + count)
+    for name, count in (("blend", MAX_DOMAINS), ("latent/scale", MAX_LATENT), ("latent/bias", MAX_LATENT))
+)
 PEAK_SECONDS = 2.0
 XRUNS_KEPT = 1000
 
@@ -131,6 +136,13 @@ class Worker:
         c.bypass = p[at["bypass"]] >= 0.5
         c.mute = p[at["mute"]] >= 0.5 or self.fade_out
         c.crossfade_ms = float(p[at["crossfade_ms"]])
+        c.gate_db = float(p[at["input/gate_db"]])
+        c.freeze = p[at["freeze"]] >= 0.5
+        c.transpose = float(p[at["transpose"]])
+        c.temperature = float(p[at["temperature"]])
+        np.copyto(c.blend, p[_BLEND])
+        np.copyto(c.latent_scale, p[_SCALE])
+        np.copyto(c.latent_bias, p[_BIAS])
 
     def block(self, x: np.ndarray | None, n: int) -> np.ndarray:
         """`n` samples from `x` (None: from the file); returns the output, valid until the next call."""

@@ -71,7 +71,9 @@ class Subscribers:
     def _current(self) -> dict[str, Value]:
         space = self._namespace
         values: dict[str, Value] = {s.address: space.status_value(s) for s in STATUS}
-        values.update({p.address: space.value(p) for p in space.parameters if p.kind != "event"})
+        values.update(
+            {p.address: space.value(p) for p in space.parameters if p.kind not in ("event", "action")}
+        )
         return values
 
     def _resolve(self, arguments: Sequence[object], sender: Address) -> Address:

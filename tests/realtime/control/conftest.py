@@ -24,7 +24,9 @@ def shared() -> Iterator[SharedState]:
 
 @pytest.fixture
 def namespace(shared: SharedState) -> Namespace:
-    return Namespace(shared, DOMAINS, "fake")
+    space = Namespace(shared, DOMAINS, latent_channels=8)
+    space.texts["engine"] = "fake"
+    return space
 
 
 @pytest.fixture

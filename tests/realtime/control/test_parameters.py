@@ -8,7 +8,16 @@ import math
 import pytest
 
 from realtime.options import build_parser
-from realtime.parameters import PARAMETERS, STATUS, Parameter, Status, by_name, markdown_table, with_domains
+from realtime.parameters import (
+    FAMILIES,
+    PARAMETERS,
+    STATUS,
+    Parameter,
+    Status,
+    by_name,
+    markdown_table,
+    with_domains,
+)
 
 ENTRIES: tuple[Parameter | Status, ...] = (*PARAMETERS, *STATUS)
 
@@ -51,10 +60,21 @@ def test_domains_narrow_the_choice() -> None:
     assert (to.low, to.high, to.choices) == (0.0, 2.0, ("a", "b", "c"))
 
 
+def test_domains_have_a_weight_each_with_a_cell_of_its_own() -> None:
+    weights = [p for p in with_domains(("a", "b")) if p.name.startswith("blend")]
+    assert [(p.name, p.address, p.stored) for p in weights] == [
+        ("blend/a", "/umtn/blend/a", "blend/0"),
+        ("blend/b", "/umtn/blend/b", "blend/1"),
+    ]
+
+
 def test_the_readme_table_has_a_row_for_each() -> None:
     table = markdown_table()
     for entry in ENTRIES:
-        assert table.count(f"| `{entry.address}` |") == 1
+        address = f"{entry.address}/DOMAIN" if getattr(entry, "per_domain", False) else entry.address
+        assert table.count(f"| `{address}` |") == 1
+    for family in FAMILIES:
+        assert table.count(f"| `{family.address}/N` |") == 1
     widths = {line.count("|") for line in table.split("\n\n")[0].splitlines()}
     assert widths == {6}
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from realtime.parameters import PARAMETERS
+from realtime.parameters import FAMILIES, with_domains
 from realtime.shared import LAYOUT, SharedState, SharedStateError
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -40,8 +40,11 @@ def _run(target: Callable[[str], None], shared: SharedState) -> multiprocessing.
 
 
 def test_defaults_and_names(shared: SharedState) -> None:
-    for parameter in PARAMETERS:
-        assert shared.get(parameter.name) == parameter.default
+    for parameter in with_domains(("a", "b")):
+        if parameter.kind != "action":
+            assert shared.get(parameter.stored) == parameter.default
+    for family in FAMILIES:
+        assert shared.get(f"{family.name}/{family.count - 1}") == family.default
     assert shared.parameters.ctypes.data % 8 == shared.status.ctypes.data % 8 == 0
     with pytest.raises(KeyError):
         shared.get("nothing")
