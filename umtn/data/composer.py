@@ -12,7 +12,7 @@ __all__ = ["compose"]
 Rng = np.random.Generator
 Points = list[tuple[float, float]]
 LEAD_S = 0.03  # a phrase's curves are set this long before its first note, so that the note starts on them
-SWELL_SHARE, BEND_SHARE = 0.4, 0.25
+SWELL_SHARE, BEND_SHARE = 0.4, 0.5
 TAIL_S = 1.5  # silence at the end, for the last release
 
 
@@ -83,9 +83,9 @@ def _bend(rng: Rng, phrase: Phrase, monophonic: bool) -> Points:
         return [(0.0, 0.0)]
     detune = float(rng.uniform(-40, 40)) if rng.random() < 0.5 else 0.0
     choice = rng.random()
-    if choice < 0.4:
+    if choice < 0.55:
         return _vibrato(rng, _end(phrase), detune)
-    if choice < 0.75 and monophonic:
+    if choice < 0.8 and monophonic:
         return _scoops(rng, phrase, detune)
     return [(0.0, detune or float(rng.uniform(-40, 40)))]
 

@@ -20,6 +20,7 @@ class Instrument:
     id: str
     role: Role
     section: tuple[tuple[int, int, int], ...]  # (lowest pitch, highest pitch, program)
+    detune_cents: float = 0.0
     highest: int = 127  # above it at least one of our fonts is mute (measured note by note, 33..98)
 
     @property
@@ -42,7 +43,7 @@ _HIGHEST = {
 
 
 def _solo(name: str, role: Role, program: int) -> Instrument:
-    return Instrument(name, role, ((0, 127, program),), _HIGHEST.get(name, 127))
+    return Instrument(name, role, ((0, 127, program),), highest=_HIGHEST.get(name, 127))
 
 
 DOMAINS = (
@@ -82,14 +83,17 @@ _SOURCES = tuple(
         "saw_lead": 81,
     }.items()
 )
-_EVALUATION = tuple(
-    _solo(name, "evaluation", program)
-    for name, program in {
-        "accordion": 21,
-        "alto_sax": 65,
-        "koto": 107,
-        "whistle": 78,
-    }.items()
+_EVALUATION = (
+    *(
+        _solo(name, "evaluation", program)
+        for name, program in {
+            "accordion": 21,
+            "alto_sax": 65,
+            "koto": 107,
+            "whistle": 78,
+        }.items()
+    ),
+    Instrument("detuned_guitar", "evaluation", ((0, 127, 25),), detune_cents=-35.0),
 )
 
 INSTRUMENTS: dict[str, Instrument] = {i.id: i for i in (*DOMAINS, *_SYNTHETIC, *_SOURCES, *_EVALUATION)}

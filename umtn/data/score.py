@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -60,6 +60,16 @@ class Score:
     def table(self) -> Array:
         """Notes as [N, 4]: start, end, pitch, velocity."""
         return np.array(self.notes, dtype=np.float64).reshape(-1, 4)
+
+    def detuned(self, cents: float) -> Score:
+        """The same with another tuning, as far as the bend's range goes."""
+        points = self.bend.points or ((0.0, self.bend.default),)
+        low, high = -BEND_RANGE_CENTS, BEND_RANGE_CENTS
+        return replace(self, bend=Curve(tuple((t, min(max(v + cents, low), high)) for t, v in points)))
+
+    def transposed(self, semitones: int) -> Score:
+        """The same notes so many semitones higher."""
+        return replace(self, notes=tuple(n._replace(pitch=n.pitch + semitones) for n in self.notes))
 
     def to_json(self) -> str:
         """The score as readable JSON, exact to 0.1 ms."""

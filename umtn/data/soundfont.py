@@ -65,6 +65,8 @@ def find_font(name: str) -> Path:
 
 def render_score(score: Score, instrument: Instrument, font: Path, rate: int) -> NDArray[np.float32]:
     """Mono audio [T] of a score at `rate`; sample 0 is time 0 of the score; not normalised, never clipped."""
+    if instrument.detune_cents:
+        score = score.detuned(instrument.detune_cents)
     with tempfile.TemporaryDirectory(prefix="umtn-") as folder:
         midi, raw = Path(folder) / "score.mid", Path(folder) / "audio.raw"
         write_midi(midi, score, instrument)

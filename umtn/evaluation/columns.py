@@ -62,6 +62,8 @@ COLUMNS = (
     Column("level", "level_difference_db", "{:+.1f}", "zero", "dB louder than the true rendering"),
     Column("mel dB", "logmel_distance_db", "{:.1f}", "lower",
            "mean difference of log-mel spectra to the true rendering, in dB"),
+    Column("multires", "spectral_distance", "{:.2f}", "lower",
+           "multi-resolution spectral distance to the true rendering (1 = what silence scores)"),
     Column("rest", "rest_dbfs", "{:.0f}", "lower", "level in the score's rests, in dBFS"),
     Column("clicks", "clicks_per_minute", "{:.1f}", "lower", "isolated jumps a minute"),
     Column("attack", "attack_ms", "{:.0f}", "lower",
@@ -71,6 +73,8 @@ COLUMNS = (
 SIDE_FIGURES = (
     Column("out for silence, dBFS", "silence_dbfs", "{:.0f}", "lower", "level for digital silence"),
     Column("out for noise at -60, dBFS", "noise_dbfs", "{:.0f}", "lower", "level for faint noise"),
+    Column("tail after a stop, s", "stop_tail_s", "{:.2f}", "lower",
+           "from the moment the player stops in the middle of a note to -60 dBFS"),
     Column("measured lag, s", "measured_s", "{:.3f}", "lower", "attacks behind the true rendering's"),
     Column("real-time factor", "rtf", "{:.3f}", "lower", "seconds of computing per second on one thread"),
     Column("parameters", "parameters", "{:,.0f}", "neither",

@@ -33,12 +33,15 @@ def evaluate(player: Player, material: Material, only: tuple[str, ...] | None = 
     judges = Judges(material.score, material.start_s, material.rate)
     lags = measured_lags(player, material, targets)
     copies = {s: judges.hear(audio) for s, audio in tqdm(material.sources.items(), desc="inputs")}
-    truths = {t: judges.hear(material.truths[t]) for t in tqdm(targets, desc="true renderings")}
+    truths = {
+        t: judges.hear(material.truths[t], any_register=True) for t in tqdm(targets, desc="true renderings")
+    }
     rows: list[dict[str, Any]] = []
     timbres = Timbres({t: truths[t].embeddings[judges.sounding(material.truths[t])] for t in targets})
     for t in targets:
         truth = material.truths[t]
         figures = judges.figures(truths[t], truth, truth, t)
+        figures["register"] = float(truths[t].register)
         rows.append(_row("truth", t, t, figures | _melody_of_truth(judges, truths[t], copies)))
     for s, audio in tqdm(material.sources.items(), desc="translations"):
         others = tuple(t for t in targets if t != base_of(s))
@@ -61,7 +64,7 @@ def evaluate(player: Player, material: Material, only: tuple[str, ...] | None = 
         "lags": lags,
         "rows": rows,
         "means": means,
-        "silence": _silence(player, targets, material.rate),
+        "silence": _silence(player, targets, material),
         "cost": {t: cost(player, t, material) for t in targets},
         "latent": probe_latent(player, material, targets),
         "judges": _ceiling(judges, material, copies, truths),
@@ -142,8 +145,10 @@ def _means(rows: list[dict[str, Any]], targets: tuple[str, ...], material: Mater
     return found
 
 
-def _silence(player: Player, targets: tuple[str, ...], rate: int) -> dict[str, Row]:
-    """dBFS out: 5 s of digital silence and of noise at -60 dBFS in; the first second is not counted."""
+def _silence(player: Player, targets: tuple[str, ...], material: Material) -> dict[str, Row]:
+    """dBFS out for 5 s of digital silence and of noise at -60 dBFS in (the first second is not counted), and how
+    long the output sounds on when the input stops dead in the middle of a note."""
+    rate = material.rate
     n = round(QUIET_S * rate)
     noise = np.random.default_rng(0).standard_normal(n).astype(np.float32) * np.float32(
         10 ** (NOISE_DBFS / 20)
@@ -155,7 +160,19 @@ def _silence(player: Player, targets: tuple[str, ...], rate: int) -> dict[str, R
             found[t][f"{name}_loudest"] = round(
                 max(level.dbfs(made[i : i + rate // 10]) for i in range(rate, n, rate // 10)), 1
             )
+    stop = _mid_note(material)
+    audio = next(iter(material.sources.values()))[: round(stop * rate)]
+    for t, made in player.play(np.pad(audio, (0, n)), targets).items():
+        found[t]["stop_tail_s"] = round(max(0.0, level.tail_s(made, rate) - stop), 2)
     return found
+
+
+def _mid_note(material: Material) -> float:
+    """Seconds from the start to the middle of the first long note after three seconds."""
+    for start, end, *_ in material.score.table:
+        if start >= material.start_s + 3 and end - start > 0.3:
+            return float((start + end) / 2 - material.start_s)
+    return 3.0
 
 
 def _described(material: Material) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from umtn.data.score import Score
 from umtn.evaluation import level
 from umtn.evaluation.attack import attack_s
-from umtn.evaluation.notes import note_figures
+from umtn.evaluation.notes import note_figures, register
 from umtn.evaluation.pitch_judge import PitchJudge
 from umtn.evaluation.spectra import RATE, LogMel
 from umtn.evaluation.timbre_judge import STEP_S, WINDOW_S, TimbreJudge
@@ -38,6 +38,7 @@ class Heard:
     the domains and where it lies among timbres (embeddings [windows, 96])."""
 
     notes: dict[str, float]
+    register: int  # semitones by which it sounds beside the score
     track: Track
     shares: dict[str, NDArray[np.float32]]
     embeddings: NDArray[np.float32]
@@ -65,14 +66,17 @@ class Judges:
     def _at_own_rate(self, audio: Audio) -> Audio:
         return audio if self.rate == RATE else soxr.resample(audio, self.rate, RATE, quality="HQ")
 
-    def hear(self, audio: Audio) -> Heard:
+    def hear(self, audio: Audio, any_register: bool = False) -> Heard:
+        """`any_register`: judge it in the octave in which its program sounds (true renderings)."""
         own = self._at_own_rate(audio)
-        notes = note_figures(self.score, self.start_s, self.pitch.transcribe(own))
-        return Heard(notes, pitch_track(own), *self.timbre.hear(own))
+        transcript = self.pitch.transcribe(own)
+        octave = register(self.score, self.start_s, transcript) if any_register else 0
+        notes = note_figures(self.score.transposed(octave), self.start_s, transcript)
+        return Heard(notes, octave, pitch_track(own), *self.timbre.hear(own))
 
     def melody(self, heard: Heard, source: Heard) -> dict[str, float]:
         """Figures of one-voice passages: against the score, and against the source's pitch track."""
-        voice = Voice(self.score, self.start_s, len(heard.track.pitch))
+        voice = Voice(self.score.transposed(heard.register), self.start_s, len(heard.track.pitch))
         a, b = (voice.of(h.track) for h in (source, heard))
         return {
             "raw_pitch_accuracy": raw_pitch_accuracy(voice, heard.track),
@@ -122,6 +126,7 @@ class Judges:
             "logmel_distance_db": level.logmel_distance_db(
                 self._at_own_rate(audio), self._at_own_rate(truth), self.mel
             ),
+            "spectral_distance": level.spectral_distance(audio, truth),
             "rest_dbfs": level.dbfs(rests) if len(rests) else float("nan"),
             "clicks_per_minute": level.clicks_per_minute(audio, self.rate),
             "dc": float(np.mean(audio)),

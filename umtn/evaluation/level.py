@@ -10,7 +10,16 @@ from scipy.ndimage import uniform_filter1d
 
 from umtn.evaluation.spectra import FLOOR_DB, LogMel
 
-__all__ = ["advance", "clicks_per_minute", "dbfs", "lag_s", "logmel_distance_db", "loudness_correlation"]
+__all__ = [
+    "advance",
+    "clicks_per_minute",
+    "dbfs",
+    "lag_s",
+    "logmel_distance_db",
+    "loudness_correlation",
+    "spectral_distance",
+    "tail_s",
+]
 
 Audio = NDArray[np.float32]
 SILENT_DB = -120.0
@@ -88,6 +97,29 @@ def advance(audio: Audio, lag_seconds: float, rate: int) -> Audio:
     """Audio with its first `lag_seconds` cut off and silence at its end: the same length, the lag removed."""
     n = round(lag_seconds * rate)
     return np.pad(audio[n:], (0, n)) if n else audio
+
+
+def tail_s(audio: Audio, rate: int, quiet_dbfs: float = -60.0) -> float:
+    """When the last 50 ms frame louder than `quiet_dbfs` ends, in seconds from the start; 0 if none is."""
+    n = rate // 20
+    frames = audio[: len(audio) // n * n].reshape(-1, n).astype(np.float64)
+    loud = np.flatnonzero(10 * np.log10(np.mean(frames**2, axis=1) + 1e-30) > quiet_dbfs)
+    return float((loud[-1] + 1) * n / rate) if len(loud) else 0.0
+
+
+@torch.inference_mode()
+def spectral_distance(audio: Audio, truth: Audio, sizes: tuple[int, ...] = (256, 512, 1024, 2048)) -> float:
+    """Multi-resolution distance: |STFT| difference over |STFT| of the truth (Frobenius), mean over `sizes`.
+
+    0 is equal, 1 is what silence scores (spectral convergence; Arik et al. 2018, "Fast spectrogram inversion").
+    """
+    a, b = (torch.from_numpy(np.ascontiguousarray(x)) for x in (audio, truth))
+    found = []
+    for size in sizes:
+        x, y = (torch.stft(v, size, size // 4, window=torch.hann_window(size), return_complex=True).abs()
+                for v in (a, b))  # fmt: skip
+        found.append(float((x - y).norm() / y.norm().clamp(min=1e-9)))
+    return float(np.mean(found))
 
 
 @torch.inference_mode()

@@ -11,11 +11,13 @@ from umtn.evaluation.pitch_judge import LOWEST, PITCHES, Transcript
 from umtn.evaluation.reference import passages, reference_notes, reference_rolls, reference_times
 from umtn.evaluation.spectra import FRAME_S
 
-__all__ = ["find_notes", "frame_f1", "note_figures", "octave_errors"]
+__all__ = ["find_notes", "frame_f1", "note_figures", "octave_errors", "register", "still_ringing"]
 
 Floats = NDArray[np.float64]
 PEAK_FRAMES = 3  # an onset is the highest of so many frames to either side
 ONSET_S = 0.05
+RELEASE_S = 0.5  # how long a note may ring on after its end without counting as a wrong note
+OCTAVES = (0, -12, 12)
 
 
 def _hz(rows: NDArray[np.intp]) -> Floats:
@@ -79,11 +81,28 @@ def _onset_scores(reference: tuple[Floats, Floats], found: tuple[Floats, Floats]
     return {"onset_f1": float(onset), "note_f1": float(note)}
 
 
+def still_ringing(wanted_PT: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where a note of the roll has ended at most RELEASE_S ago: it may sound, but it need not."""
+    frames = round(RELEASE_S / FRAME_S)
+    held = np.pad(wanted_PT, ((0, 0), (frames, 0)))
+    recent = np.lib.stride_tricks.sliding_window_view(held, frames + 1, axis=1).any(axis=2)
+    return np.asarray(recent & ~wanted_PT)
+
+
+def register(score: Score, start_s: float, transcript: Transcript) -> int:
+    """Semitones (0, -12, 12) by which a program sounds beside the written pitch: organs play in 16 foot or 4."""
+    return max(OCTAVES, key=lambda s: note_figures(score.transposed(s), start_s, transcript)["pitch_f1"])
+
+
 def note_figures(score: Score, start_s: float, transcript: Transcript) -> dict[str, float]:
-    """F1 over all frames, over one-voice and several-voice passages, onset and note F1, octave errors."""
+    """F1 over all frames, over one-voice and several-voice passages, onset and note F1, octave errors.
+
+    A pitch that the score has just left (see `still_ringing`) counts neither for nor against.
+    """
     frames = transcript.active.shape[1]
     times = reference_times(start_s, frames)
-    sounding = transcript.active > transcript.active_above
+    wanted = reference_rolls(score, start_s, frames, LOWEST, PITCHES)[0] > 0
+    sounding = (transcript.active > transcript.active_above) & ~still_ringing(wanted)
     found = [_hz(np.flatnonzero(column)) for column in sounding.T]
     reference = reference_hz(score, times)
     one, several = passages(score, times)
@@ -95,8 +114,7 @@ def note_figures(score: Score, start_s: float, transcript: Transcript) -> dict[s
     ):
         at = np.flatnonzero(mask)
         figures[name] = frame_f1([reference[i] for i in at], [found[i] for i in at], times[at])
-    wanted, _ = reference_rolls(score, start_s, frames, LOWEST, PITCHES)
-    figures["octave_errors"] = octave_errors(wanted > 0, sounding)
+    figures["octave_errors"] = octave_errors(wanted, sounding)
     return figures | _onset_scores(
         reference_notes(score, start_s, start_s + frames * FRAME_S), find_notes(transcript)
     )

@@ -26,7 +26,7 @@ class Batch:
     """Clips and what each target domain makes of the same bars.
 
     source [B, N]; domains [K]: the step's target domains; targets [B, K, N] and known [B, K]: whether there is a
-    true answer; source_domain [B] (-1: no domain's); paired [B]; active, cents [B, P, T] of the score (zeros,
+    true answer; source_domain [B] (-1: no domain's); paired [B]; active, onset, cents [B, P, T] of the score (zeros,
     and `scored` False, where there is none).
     """
 
@@ -38,6 +38,7 @@ class Batch:
     paired: Tensor
     scored: Tensor
     active: Tensor
+    onset: Tensor
     cents: Tensor
 
     def to(self, device: torch.device) -> Batch:
@@ -120,11 +121,11 @@ class BatchSource:
         source = self._choose_source(own.score, start) if paired else own
         targets = [self._same_bars(domain, own) for domain in domains]
         shape = (self.layout.pitches if self.layout else 1, self.frames)
-        active, cents = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        active, onset, cents = (np.zeros(shape, np.float32) for _ in range(3))
         if self.layout and own.score:
             score, frame_s = self.data.score(own.score), config.hop / config.sample_rate
             span = (start / config.sample_rate, self.frames, frame_s)
-            active, _, _, cents = rasterize(score, *span, self.layout.lowest, self.layout.pitches)
+            active, onset, _, cents = rasterize(score, *span, self.layout.lowest, self.layout.pitches)
         silence = np.zeros(self.samples, np.float32)
         return {
             "source": self._clip(source, start),
@@ -134,6 +135,7 @@ class BatchSource:
             "paired": paired,
             "scored": bool(own.score) and self.layout is not None,
             "active": active,
+            "onset": onset,
             "cents": cents,
         }
 

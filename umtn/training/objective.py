@@ -19,6 +19,10 @@ from umtn.translator import Translator
 
 __all__ = ["Objective"]
 
+ATTACK_S = 0.06  # a note's beginning, which its player waits for, counts several times
+ATTACK_WEIGHT = 3.0
+CENTS_WEIGHT, BEND_WEIGHT = 2.0, 3.0
+
 
 class Objective(nn.Module):
     """forward(batch, generator) -> (loss of encoder and decoders, loss of the confusion network, figures)."""
@@ -59,7 +63,7 @@ class Objective(nn.Module):
 
     def forward(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, dict[str, float]]:
         source, targets, weight = self.prepare(batch, generator)
-        allowed = self._allowed(batch)
+        allowed, attack = self._allowed(batch), 1 + ATTACK_WEIGHT * self._beginnings(batch)
         z = self._encode(source.unsqueeze(1))
         loss = torch.zeros((), device=z.device)
         figures: dict[str, float] = {}
@@ -67,11 +71,12 @@ class Objective(nn.Module):
             rows = torch.nonzero(batch.known[:, k])[:, 0]
             if len(rows):
                 domain = self.config.domains[index]
-                part = self._decode_loss(domain, z[rows], targets[rows, k], weight[rows], allowed[rows])
+                at = self._frames_of_target(attack.amax(dim=1))[rows]
+                part = self._decode_loss(domain, z[rows], targets[rows, k], weight[rows], allowed[rows], at)
                 loss = loss + part * len(rows) / int(batch.known.sum())
                 figures[domain] = float(part.detach())
         if isinstance(self.config.encoder, PitchEncoderConfig):
-            pitch = self._pitch_loss(z, batch, weight)
+            pitch = self._pitch_loss(z, batch, weight, attack)
             figures["pitch"] = float(pitch.detach())
             loss = loss + self.config.training.pitch_weight * pitch
         confused, classifier, accuracy = self._confusion(z, batch.source_domain)
@@ -102,7 +107,19 @@ class Objective(nn.Module):
         below = F.pad(ringing[:, 12:], [0, 0, 0, min(12, ringing.shape[1])])
         return torch.maximum(torch.maximum(ringing, below), (~batch.scored).float()[:, None, None])
 
-    def _decode_loss(self, domain: str, z: Tensor, target: Tensor, weight: Tensor, allowed: Tensor) -> Tensor:
+    def _beginnings(self, batch: Batch) -> Tensor:
+        """Where a note is younger than ATTACK_S, [B, P, T]."""
+        span = max(1, round(ATTACK_S * self.config.sample_rate / self.config.hop))
+        return F.max_pool1d(F.pad(batch.onset, [span - 1, 0]), span, stride=1)
+
+    def _frames_of_target(self, x_BT: Tensor) -> Tensor:
+        """Targets lag the source by a few frames: so must what is said of them."""
+        lag = self.config.training.target_lag_frames
+        return F.pad(x_BT, [lag, 0], value=1.0)[:, : x_BT.shape[1]]
+
+    def _decode_loss(
+        self, domain: str, z: Tensor, target: Tensor, weight: Tensor, allowed: Tensor, attack: Tensor
+    ) -> Tensor:
         decoder = self.translator.decoders[domain]
         if isinstance(decoder, WaveNetDecoder):
             classes = mulaw_encode(target, decoder.classes)
@@ -113,7 +130,7 @@ class Objective(nn.Module):
         with self._mixed(z):
             amplitude, semitones, gains, _ = decoder.controls(z, decoder.init_state(len(z)))
         controls = (amplitude.float(), semitones.float(), gains.float())
-        distance = self.spectral(decoder, *controls, target, weight)
+        distance = self.spectral(decoder, *controls, target, weight, attack)
         return distance + self.config.training.ghost_weight * self._ghosts(controls[0], allowed, weight)  # type: ignore[no-any-return]
 
     @staticmethod
@@ -123,15 +140,16 @@ class Objective(nn.Module):
         share = (power * (1 - allowed_BPT)).sum(dim=1) / (power.sum(dim=1) + 1e-7)
         return (share * weight_BT).sum() / weight_BT.sum().clamp(min=1.0)
 
-    def _pitch_loss(self, z: Tensor, batch: Batch, weight: Tensor) -> Tensor:
+    def _pitch_loss(self, z: Tensor, batch: Batch, weight: Tensor, attack: Tensor) -> Tensor:
         layout = self.config.encoder.layout  # type: ignore[union-attr]
         notes, _ = split_latent(z, layout.pitches, layout.per_pitch)
         w = (weight * batch.scored[:, None]).unsqueeze(1)
         known = w.sum().clamp(min=1.0)
-        bce = F.binary_cross_entropy_with_logits(notes[:, 0], batch.active, reduction="none")
-        off = (0.6 * torch.tanh(notes[:, 1]) - batch.cents / 100).abs() * batch.active
-        held = (batch.active * w).sum().clamp(min=1.0)
-        return 0.2 * (bce * w).sum() / known + 0.5 * (off * w).sum() / held
+        bce = F.binary_cross_entropy_with_logits(notes[:, 0], batch.active, reduction="none") * attack
+        off = (0.6 * torch.tanh(notes[:, 1]) - batch.cents / 100).abs()
+        # most notes are in tune: left alone, their zeros would outvote vibrato and slides
+        at = batch.active * w * (1 + BEND_WEIGHT * (batch.cents.abs() > 5))
+        return 0.2 * (bce * w).sum() / known + CENTS_WEIGHT * (off * at).sum() / at.sum().clamp(min=1.0)
 
     def _confusion(self, z: Tensor, source_domain: Tensor) -> tuple[Tensor, Tensor, float]:
         """(cross entropy that reaches the encoder, the one that trains C on the detached latent, C's accuracy)."""

@@ -101,13 +101,15 @@ class BankSpectrumLoss(nn.Module):
         gains_BMT: Tensor,
         target_BN: Tensor,
         weight_BT: Tensor,
+        attack_BT: Tensor | None = None,
     ) -> Tensor:
-        """Mean log-spectral distance over frames of non-zero weight."""
+        """Mean log-spectral distance over frames of non-zero weight; `attack_BT` weighs the quick one once more."""
         bank = decoder.oscillators
         amplitude = amplitude_BPHT * bank.audible[:, :, None]
         cycles = (bank.f0[:, None, None] * bank.multiples).float()  # P, H, U: every string of a unison
         narrow = self._narrow(decoder, amplitude, semitones_BPT, gains_BMT, target_BN, weight_BT, cycles)
-        return narrow + self._attack(decoder, amplitude, gains_BMT, target_BN, weight_BT, cycles)
+        quick = weight_BT if attack_BT is None else weight_BT * attack_BT
+        return narrow + self._attack(decoder, amplitude, gains_BMT, target_BN, quick, cycles)
 
     def _narrow(
         self,

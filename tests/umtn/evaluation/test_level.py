@@ -80,3 +80,19 @@ def test_logmel_distance_is_zero_for_the_truth_and_the_gain_for_a_gain() -> None
     mel, noise = LogMel(), np.random.default_rng(0).standard_normal(RATE).astype(np.float32) * 0.1
     assert level.logmel_distance_db(noise, noise, mel) == 0
     assert level.logmel_distance_db(noise * 0.5, noise, mel) == pytest.approx(6.02, abs=0.05)
+
+
+def test_a_tail_ends_with_its_last_loud_frame() -> None:
+    t = np.arange(RATE * 2) / RATE
+    tone = np.sin(2 * np.pi * 440 * t).astype(np.float32)
+    assert level.tail_s(np.zeros(RATE, np.float32), RATE) == 0.0
+    assert level.tail_s(tone * (t < 1.0), RATE) == 1.0
+    assert 1.25 <= level.tail_s((tone * np.exp(-5 * t)).astype(np.float32), RATE) <= 1.4  # -60 dB at 1.31 s
+
+
+def test_spectral_distance_is_zero_for_the_same_and_one_for_silence() -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal(RATE).astype(np.float32)
+    assert level.spectral_distance(noise, noise) == 0.0
+    assert level.spectral_distance(0 * noise, noise) == pytest.approx(1.0)
+    assert 0.05 < level.spectral_distance(1.1 * noise, noise) < 0.15

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from umtn.data.score import Curve, Note, Score
-from umtn.evaluation.notes import note_figures
+from umtn.evaluation.notes import note_figures, register
 from umtn.evaluation.pitch_judge import LOWEST, PITCHES, PitchJudge, Transcript
 from umtn.evaluation.reference import passages, reference_rolls
 from umtn.evaluation.spectra import RATE
@@ -103,3 +103,23 @@ def test_long_audio_is_transcribed_in_pieces_without_a_seam() -> None:
     assert found.active.shape == (PITCHES, 4500)
     inside = found.active[57 - LOWEST, 100:-100]
     assert inside.min() > found.active_above
+
+
+def test_a_release_counts_neither_for_nor_against_and_longer_ringing_does() -> None:
+    score = Score(4.0, (Note(0.5, 1.0, 60, 90), Note(1.2, 1.8, 64, 90)))
+    whole = perfect(score)
+    for tail_s, wanted in ((0.3, 1.0), (0.5, 1.0), (1.5, 0.8)):
+        ringing = whole.active.copy()
+        ringing[60 - 28, 100 : 100 + round(100 * tail_s)] = 1
+        figures = note_figures(score, 0.0, Transcript(ringing, whole.onset, 0.5, 0.5))
+        assert figures["pitch_f1"] <= wanted
+        assert figures["pitch_f1"] > wanted - 0.15
+    other = whole.active.copy()
+    other[61 - 28, 100:130] = 1  # a wrong note stays one
+    assert note_figures(score, 0.0, Transcript(other, whole.onset, 0.5, 0.5))["pitch_f1"] < 0.95
+
+
+def test_the_register_is_found_and_only_octaves_count() -> None:
+    for shift in (-12, 0, 12):
+        assert register(MELODY, 0.0, perfect(MELODY.transposed(shift))) == shift
+    assert register(MELODY, 0.0, perfect(MELODY.transposed(3))) == 0
