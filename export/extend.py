@@ -1,0 +1,57 @@
+"""A further domain for an existing bundle; everything that was in it stays as it is, to the bit."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from export.bundle import PROBE, Bundle, BundleError, Domain, Manifest
+from export.freeze import domain_id
+from export.onnx import export_decoder
+from export.probe import pack
+from export.steppers import OnnxStepper, module_stepper, stream
+from export.torchscript import script_decoder
+from umtn.decoders.live import LiveDecoder
+
+__all__ = ["check_new_domain", "extended"]
+
+
+def check_new_domain(bundle: Bundle, name: str) -> str:
+    """The id that a domain of this name gets; BundleError when it is taken or there is nothing in it."""
+    id = domain_id(name)
+    if not id or id == "encoder":
+        raise BundleError(f"{name!r} gives no name for a domain; letters and digits are wanted")
+    if any(domain.id == id for domain in bundle.manifest.domains):
+        known = ", ".join(domain.id for domain in bundle.manifest.domains)
+        raise BundleError(f"{bundle.path.name} has a domain {id!r} already ({known}); choose another name")
+    return id
+
+
+def extended(bundle: Bundle, name: str, decoder: LiveDecoder, note: str) -> tuple[Manifest, dict[str, bytes]]:
+    """Manifest and files for `write_bundle`, the new decoder's ONNX graph proved against PyTorch."""
+    manifest, id = bundle.manifest, check_new_domain(bundle, name)
+    files = {path: bundle.read(path) for path in (*manifest.graphs, *manifest.files)}
+    decoder.eval().requires_grad_(False)
+    path = f"decoders/{id}.onnx"
+    data, graph = export_decoder(decoder, manifest.block // manifest.hop)
+    graph = dataclasses.replace(graph, path=path)
+    if "torchscript/encoder.ts" in files:
+        files[f"torchscript/{id}.ts"] = script_decoder(decoder)
+    files[path] = data
+    probe = bundle.probe()
+    ports = [probe["latent"][None], probe["noise"][None, None]]
+    wanted = stream(module_stepper(decoder), ports, manifest.probe.blocks)
+    error = float(np.abs(stream(OnnxStepper(data, graph), ports, manifest.probe.blocks) - wanted).max())
+    if not error <= manifest.probe.tolerance:
+        raise BundleError(f"{path} differs from PyTorch by {error:.1e}; nothing was written")
+    files[PROBE] = pack({**probe, f"audio.{id}": wanted[0, 0]})
+    return (
+        dataclasses.replace(
+            manifest,
+            domains=(*manifest.domains, Domain(id, name.replace("_", " ").strip().title(), path)),
+            graphs={**manifest.graphs, path: graph},
+            notes=f"{manifest.notes} {note}".strip(),
+        ),
+        files,
+    )

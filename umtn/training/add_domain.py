@@ -1,0 +1,168 @@
+"""A domain of one's own, top to bottom: read, listen, learn, compare, add.
+
+The encoder is the bundle's own ONNX graph, so that the decoder learns from exactly what it will hear on stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from umtn import checkpoint
+from umtn.config import Config, LiveDecoderConfig, preset
+from umtn.data.prepare import SUFFIXES, read_audio, split_files
+from umtn.decoders.live import LiveDecoder
+from umtn.errors import UserError
+from umtn.evaluation import level
+from umtn.evaluation.players import BundlePlayer
+from umtn.training.alone import LAG_FRAMES, Heard, learn, reconstruction_loss
+from umtn.training.spectral_loss import BankSpectrumLoss
+from umtn.translator import build_decoder
+
+__all__ = ["add_domain"]
+
+Floats = NDArray[np.float32]
+LEVEL_DBFS, PIECE_S = -23.0, 12.0  # recordings are levelled as the other domains' were, and cut into pieces
+GAINS_DB = (-18.0, 4.0)  # each piece is heard at another level, so that the decoder follows dynamics
+LEAST_S, VALID_SHARE, JUDGED_S = 20.0, 0.1, 60.0
+
+
+def add_domain(
+    name: str, recordings: Path, to: Path, output: Path | None, minutes: float, start: Path | None, seed: int
+) -> str:
+    """Train, compare, write; -> a table of how the held-out recordings come back through every domain."""
+    from export.bundle import Bundle, write_bundle
+    from export.extend import check_new_domain, extended
+
+    try:
+        bundle = Bundle.open(to)
+        check_new_domain(bundle, name)
+        player = BundlePlayer(to)
+        config = _config(bundle.manifest.preset, bundle.manifest.latent_channels)
+        train, valid = _read(recordings, config.sample_rate, seed)
+        heard = list(tqdm(_listen(player, train, config.sample_rate, seed), "listening"))
+        decoder = _first_guess(config, name, _checkpoint(start, bundle.path), heard)
+        steps = _learn(decoder, heard, config.sample_rate, minutes, seed)
+        note = f"Domain {name}: {sum(map(len, train)) / config.sample_rate / 60:.1f} minutes, {steps} steps."
+        out = output or to
+        write_bundle(out, *extended(bundle, name, decoder, note))
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    return f"{_compare(BundlePlayer(out), valid)}\n{out} has the domain '{name}' now; {note}"
+
+
+def _config(name: str, channels: int) -> Config:
+    config = preset(name)
+    if not isinstance(config.decoder, LiveDecoderConfig) or config.latent_channels != channels:
+        raise UserError(
+            f"add-domain trains decoders of the preset 'live'; this bundle was made with '{name}'. "
+            "Train it anew with `python -m umtn train`."
+        )
+    return config
+
+
+def _read(place: Path, rate: int, seed: int) -> tuple[list[Floats], list[Floats]]:
+    """Recordings to train on and recordings held out, at one common level."""
+    files = (
+        [place] if place.is_file() else sorted(p for p in place.rglob("*") if p.suffix.lower() in SUFFIXES)
+    )
+    if not files:
+        wanted = ", ".join(SUFFIXES)
+        raise UserError(
+            f"'{place}' holds no recording; a sound file or a folder of them is wanted ({wanted})"
+        )
+    read = {str(path): read_audio(path, rate).astype(np.float32) / 32768 for path in files}
+    seconds = sum(map(len, read.values())) / rate
+    if seconds < LEAST_S:
+        raise UserError(
+            f"'{place}' holds {seconds:.1f} s; at least {LEAST_S:.0f} s are wanted, ten minutes are better"
+        )
+    together = np.concatenate(list(read.values()))
+    frames = together[: len(together) // 1200 * 1200].reshape(-1, 1200)
+    power = np.mean(frames.astype(np.float64) ** 2, axis=1)
+    if power.max() < 1e-8:
+        raise UserError(f"'{place}' is silent; are these the right files?")
+    gain = np.float32(10 ** (LEVEL_DBFS / 20) / np.sqrt(power[power > power.max() * 1e-4].mean()))
+    if len(read) == 1:
+        whole = together * gain
+        cut = round(len(whole) * (1 - VALID_SHARE))
+        return [whole[:cut]], [whole[cut:]]
+    splits = split_files({name: len(audio) for name, audio in read.items()}, VALID_SHARE, seed)
+    return tuple([gain * read[n] for n in read if splits[n] == side] for side in ("train", "valid"))  # type: ignore[return-value]
+
+
+def _listen(player: BundlePlayer, recordings: list[Floats], rate: int, seed: int) -> Iterator[Heard]:
+    """Every piece at a level of its own, as a player plays softly and loudly."""
+    rng, n = np.random.default_rng(seed), round(PIECE_S * rate)
+    for audio in recordings:
+        for first in range(0, len(audio), n):
+            piece = audio[first : first + n] * np.float32(10 ** (rng.uniform(*GAINS_DB) / 20))
+            if len(piece) >= rate:
+                yield Heard(piece.clip(-1, 1), player.latent(piece.clip(-1, 1)))
+
+
+def _checkpoint(given: Path | None, bundle: Path) -> Path | None:
+    if given is not None:
+        return given
+    usual = Path("models") / bundle.stem
+    return usual if (usual / "checkpoint.json").is_file() else None
+
+
+def _first_guess(config: Config, name: str, start: Path | None, heard: list[Heard]) -> LiveDecoder:
+    """A fresh decoder, or the one of the checkpoint that is nearest to the recordings already."""
+    fresh = build_decoder(config, name)
+    assert isinstance(fresh, LiveDecoder)
+    if start is None:
+        return fresh
+    translator = checkpoint.load(start)
+    if translator.config.decoder != config.decoder or translator.config.encoder != config.encoder:
+        raise UserError(f"'{start}' has other sizes than the bundle; give its own checkpoint with --start")
+    spectral, frames = BankSpectrumLoss(config.sample_rate), round(4 * config.sample_rate) // config.hop
+    pieces = [h for h in heard if h.latent.shape[1] >= frames][:8] or heard[:1]
+    frames = min(frames, *(h.latent.shape[1] for h in pieces))
+    z = torch.from_numpy(np.stack([h.latent[:, LAG_FRAMES:frames] for h in pieces]))
+    audio = torch.from_numpy(np.stack([h.audio[: (frames - LAG_FRAMES) * config.hop] for h in pieces]))
+    losses: dict[str, float] = {}
+    for domain in config.domains:
+        decoder = translator.decoder(domain)
+        assert isinstance(decoder, LiveDecoder)
+        with torch.no_grad():
+            losses[domain] = float(reconstruction_loss(decoder, spectral, z, audio))
+    nearest = min(losses, key=losses.__getitem__)
+    print(f"beginning with the decoder of '{nearest}', the nearest (" + _listed(losses) + ")")
+    fresh = translator.decoder(nearest)  # type: ignore[assignment]  # its unison and stiffness come along
+    return fresh.requires_grad_(True)  # type: ignore[return-value]
+
+
+def _listed(losses: dict[str, float]) -> str:
+    return ", ".join(f"{name} {loss:.2f}" for name, loss in losses.items())
+
+
+def _learn(decoder: LiveDecoder, heard: list[Heard], rate: int, minutes: float, seed: int) -> int:
+    with tqdm(total=round(60 * minutes), unit="s", desc="learning (Ctrl-C keeps what is learned)") as bar:
+
+        def report(step: int, loss: float, share: float) -> None:
+            bar.update(min(bar.total, round(60 * minutes * share)) - bar.n)
+            bar.set_postfix_str(f"step {step} loss {loss:.3f}")
+
+        return learn(decoder, heard, rate, minutes, report, seed)
+
+
+def _compare(player: BundlePlayer, valid: list[Floats]) -> str:
+    """Held-out recordings through every domain: how near they come back, spectrally and in loudness."""
+    rate = player.sample_rate
+    audio = np.concatenate(valid)[: round(JUDGED_S * rate)] if valid else np.zeros(rate, np.float32)
+    rows = ["held-out recordings     spectral distance   loudness r"]
+    for domain, made in player.play(audio, player.domains).items():
+        lag, _ = level.lag_s(made, audio, rate)
+        near = level.advance(made, lag, rate)
+        rows.append(
+            f"as {domain:<20} {level.spectral_distance(near, audio):>17.2f} "
+            f"{level.loudness_correlation(near, audio, rate):>12.2f}"
+        )
+    return "\n".join(rows)
