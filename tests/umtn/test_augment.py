@@ -64,3 +64,14 @@ def test_frame_level_measures_rms() -> None:
     level = frame_level(sine(), 128, 375)
     assert level.shape == (2, 375)
     assert abs(float(level[0, 100]) - 0.3 / math.sqrt(2)) < 0.02
+
+
+def test_a_span_at_the_very_end_of_a_long_clip_is_shifted_too() -> None:
+    """A grain that reads past the end once stopped a run after an hour: 57600 samples, last span, fastest shift."""
+    from umtn.training.augment import _grains
+
+    audio = torch.arange(57600.0)[None]
+    span = 9000
+    read = _grains(audio, torch.tensor([57600 - span]), torch.tensor([2 ** (0.5 / 12)]), span, 960)
+    assert read.shape == (1, span)
+    assert torch.isfinite(read).all() and float(read.max()) <= 57600

@@ -100,8 +100,8 @@ def _grains(audio_BN: Tensor, start_B: Tensor, ratio_B: Tensor, span: int, grain
         inside = (t + shift) % grain
         origin = (t - inside).float()  # where this grain began, in span time
         position = start_B[:, None] + origin + (inside - grain / 2) * ratio_B[:, None] + grain / 2
-        position = position.clamp(0, n - 1.001)
-        left = position.long()
+        position = position.clamp(0, n - 1)
+        left = position.long().clamp(max=n - 2)  # float32 cannot tell n - 1.001 from n - 1 in a long clip
         part = position - left
         read = torch.gather(audio_BN, 1, left) * (1 - part) + torch.gather(audio_BN, 1, left + 1) * part
         total = total + read * torch.sin(math.pi * (inside + 0.5) / grain).square()
