@@ -12,14 +12,15 @@ import safetensors.torch
 import torch
 
 from export import onnx as onnx_graphs
-from export.bundle import PROBE, BundleError, Domain, Graph, Manifest, Probe
+from export.bundle import PROBE, BundleError, Domain, Graph, Manifest, PitchLayout, Probe
 from export.latency import measure_latency, measure_onset_ms
 from export.probe import make_probe, pack
 from export.sample_loop import export_wavenet
 from export.steppers import OnnxStepper, stream
 from export.torchscript import script_decoder, script_encoder
-from umtn.config import Config
+from umtn.config import Config, PitchEncoderConfig
 from umtn.decoders.base import Decoder
+from umtn.decoders.live import LiveDecoder
 from umtn.decoders.wavenet import WaveNetDecoder
 from umtn.streaming import StreamingModule
 from umtn.translator import Translator
@@ -27,6 +28,7 @@ from umtn.translator import Translator
 __all__ = ["domain_id", "freeze", "pick_domains", "streaming_encoder"]
 
 ENCODER = "encoder.onnx"
+BEND = 0.6  # semitones at most: LiveDecoder.controls bends a pitch by 0.6 tanh(cents)
 
 
 def domain_id(name: str) -> str:
@@ -107,9 +109,19 @@ def freeze(
         encoder=ENCODER,
         graphs=graphs,
         probe=Probe(blocks),
+        pitch_latent=_pitch_latent(config, decoders),
     )
     report(f"probe: {blocks} blocks, ONNX differs from PyTorch by {_self_test(manifest, files, probe):.1e}")
     return manifest, files
+
+
+def _pitch_latent(config: Config, decoders: dict[str, Decoder]) -> PitchLayout | None:
+    """What the latent's channels mean, if encoder and decoders agree that they mean pitches."""
+    if not isinstance(config.encoder, PitchEncoderConfig):
+        return None
+    if not all(isinstance(decoder, LiveDecoder) for decoder in decoders.values()):
+        return None
+    return PitchLayout(**dataclasses.asdict(config.encoder.layout), bend=BEND)
 
 
 def _path(id: str) -> str:

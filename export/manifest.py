@@ -19,6 +19,7 @@ __all__ = [
     "Domain",
     "Graph",
     "Manifest",
+    "PitchLayout",
     "Port",
     "Probe",
     "State",
@@ -86,10 +87,30 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class PitchLayout:
+    """A latent that names pitches: planes of `pitches` channels each, then `room` channels of no pitch.
+
+    [ activation | cents | `free` planes | room ]; a plane's first channel is the MIDI note `lowest`. The cents
+    plane bends a pitch by `bend` * tanh(z) semitones.
+    """
+
+    lowest: int
+    pitches: int
+    free: int
+    room: int
+    bend: float
+
+    @property
+    def planes(self) -> int:
+        return 2 + self.free
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Everything a host needs to know before it loads a graph. `files` maps a path to its SHA-256.
 
     `latency_samples`: the model's own lag at `sample_rate`, measured, without the block a host must gather.
+    `pitch_latent`: what the latent's channels mean, where they mean pitches; optional in the file.
     """
 
     name: str
@@ -106,6 +127,7 @@ class Manifest:
     graphs: dict[str, Graph]
     files: dict[str, str] = field(default_factory=dict)
     probe: Probe = Probe(1)
+    pitch_latent: PitchLayout | None = None
 
     def to_json(self) -> str:
         """The text of manifest.json."""
@@ -116,6 +138,8 @@ class Manifest:
         }
         for graph in tree["graphs"].values():
             del graph["path"]
+        if self.pitch_latent is None:
+            del tree["pitch_latent"]
         tree["files"] = {name: {"sha256": digest} for name, digest in self.files.items()}
         return json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False)
 
@@ -129,7 +153,7 @@ class Manifest:
                 raise
             raise BundleError(f"manifest.json is not readable JSON ({error})") from None
         _check_version(tree)
-        values = _take(tree, "manifest.json", _MANIFEST)
+        values = _take(tree, "manifest.json", _MANIFEST, {"pitch_latent": dict})
         del values["format"], values["format_version"]
         values["graphs"] = {path: _graph(path, entry) for path, entry in values["graphs"].items()}
         values["domains"] = tuple(
@@ -141,6 +165,10 @@ class Manifest:
             for path, entry in values["files"].items()
         }
         values["probe"] = Probe(**_take(values["probe"], "probe", {"blocks": int, "tolerance": float}))
+        if "pitch_latent" in values:
+            values["pitch_latent"] = PitchLayout(
+                **_take(values["pitch_latent"], "pitch_latent", _PITCH_LATENT)
+            )
         manifest = cls(**values)
         manifest.check()
         return manifest
@@ -158,6 +186,7 @@ class Manifest:
             _fail(f"probe.tolerance is {self.probe.tolerance}, but must lie between 0 and 1")
         if self.block % self.hop:
             _fail(f"block {self.block} is no multiple of hop {self.hop}")
+        self._check_pitches()
         ids = [domain.id for domain in self.domains]
         for name in ids:
             if not _ID.fullmatch(name):
@@ -178,6 +207,22 @@ class Manifest:
                 optional,
             )
 
+    def _check_pitches(self) -> None:
+        layout = self.pitch_latent
+        if layout is None:
+            return
+        _in_range("pitch_latent.lowest", layout.lowest, 0, 127)
+        _in_range("pitch_latent.pitches", layout.pitches, 1, 128 - layout.lowest)
+        _in_range("pitch_latent.free", layout.free, 0, 1 << 10)
+        _in_range("pitch_latent.room", layout.room, 0, 1 << 16)
+        channels = layout.planes * layout.pitches + layout.room
+        if channels != self.latent_channels:
+            _fail(
+                f"pitch_latent describes {channels} channels, but latent_channels is {self.latent_channels}"
+            )
+        if not 0 < layout.bend <= 12:
+            _fail(f"pitch_latent.bend is {layout.bend} semitones, but must lie above 0 and up to 12")
+
     def _graph(self, path: str) -> Graph:
         if path not in self.graphs:
             _fail(f"it names a graph {path!r}, but lists only {', '.join(self.graphs) or 'none'}")
@@ -189,6 +234,7 @@ _MANIFEST: dict[str, type] = {
     "sample_rate": int, "block": int, "hop": int, "latent_channels": int, "latency_samples": int,
     "domains": list, "encoder": str, "graphs": dict, "files": dict, "probe": dict,
 }  # fmt: skip
+_PITCH_LATENT: dict[str, type] = {"lowest": int, "pitches": int, "free": int, "room": int, "bend": float}
 _WORD = {
     str: "text",
     int: "a whole number",
@@ -227,17 +273,22 @@ def _check_version(tree: Any) -> None:
         _fail(f"format_version is {version!r}, but {FORMAT_VERSION} was wanted")
 
 
-def _take(tree: Any, where: str, wanted: dict[str, type]) -> dict[str, Any]:
-    """The fields of one JSON object: none unknown, none missing, each of its type."""
+def _take(
+    tree: Any, where: str, wanted: dict[str, type], optional: dict[str, type] | None = None
+) -> dict[str, Any]:
+    """The fields of one JSON object: none unknown, none missing but `optional` ones, each of its type."""
+    known = {**wanted, **(optional or {})}
     if not isinstance(tree, dict):
         _fail(f"{where} should be an object, but is {type(tree).__name__}")
     for key in tree:
-        if key not in wanted:
-            nearest = difflib.get_close_matches(key, wanted, 1, cutoff=0.0)[0]
+        if key not in known:
+            nearest = difflib.get_close_matches(key, known, 1, cutoff=0.0)[0]
             _fail(f"unknown key {key!r} in {where}; the nearest known one is {nearest!r}")
     values: dict[str, Any] = {}
-    for key, kind in wanted.items():
+    for key, kind in known.items():
         if key not in tree:
+            if key not in wanted:
+                continue
             _fail(f"{where} lacks the key {key!r}")
         value = float(tree[key]) if kind is float and type(tree[key]) is int else tree[key]
         if type(value) is not kind:

@@ -1,6 +1,6 @@
 """`python -m realtime.bench`: what a bundle costs on this machine, beside the same graphs run by PyTorch.
 
-One thread, real signal path, real clip. `--latency` and `--soak MINUTES` need jackd (see bench_jack.py).
+One thread, real signal path, real clip. `--latency`, `--soak` and `--stage` need jackd (see bench_jack.py).
 """
 
 from __future__ import annotations
@@ -58,25 +58,53 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     parser.add_argument("--latency", action="store_true", help="impulse through jackd's dummy driver")
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="play over jackd while OSC floods in")
+    parser.add_argument(
+        "--stage",
+        type=float,
+        metavar="MINUTES",
+        help="the same with 20,000 OSC sets a second and a page open",
+    )
+    parser.add_argument(
+        "--switches", action="store_true", help="sample jumps of everything that can be switched"
+    )
+    parser.add_argument(
+        "--wavenet", action="store_true", help="native sample-by-sample decoders beside PyTorch's step"
+    )
     parser.add_argument("--block", type=int, help="frames (default: 128 for --latency, else 256)")
     options = parser.parse_args(arguments)
     try:
         path = find_bundle(options.bundle)
-        if options.latency or options.soak:
-            from realtime.bench_latency import latency
-            from realtime.bench_soak import soak
-
-            if options.latency:
-                figures = latency(path, options.engine, options.block or 128)
-            else:
-                figures = soak(path, options.engine, options.block or BLOCK, options.soak)
-        else:
-            figures = measure(path, options.engine, options.block or BLOCK)
+        figures = _chosen(options, path)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(json.dumps(figures, indent=1) if options.json else "\n".join(_lines(figures)))
     return 0
+
+
+def _chosen(options: argparse.Namespace, path: Path) -> Any:
+    """What was asked for; modules that need jackd or torch are imported only then."""
+    if options.latency:
+        from realtime.bench_latency import latency
+
+        return latency(path, options.engine, options.block or 128)
+    if options.soak:
+        from realtime.bench_soak import soak
+
+        return soak(path, options.engine, options.block or BLOCK, options.soak)
+    if options.stage:
+        from realtime.bench_stage import stage
+
+        return stage(path, options.engine, options.block or BLOCK, options.stage)
+    if options.switches:
+        from realtime.bench_switches import switches
+
+        return switches(path, options.engine, options.block or BLOCK)
+    if options.wavenet:
+        from realtime.bench_wavenet import rows
+
+        return {f"{i + 1}": row for i, row in enumerate(rows())}
+    return measure(path, options.engine, options.block or BLOCK)
 
 
 def measure(path: Path, engine_name: str = "onnx", block: int = BLOCK) -> dict[str, Any]:

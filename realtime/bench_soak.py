@@ -76,6 +76,7 @@ def soak(bundle: Path, engine: str, block: int, minutes: float) -> dict[str, Any
     """Play over JACK for `minutes` while 1,000 OSC messages a second arrive; what was late, what clicked."""
     from export.bundle import Bundle
     from realtime.performance import Performance
+    from realtime.surfaces import Wanted
 
     domains = tuple(d.id for d in Bundle.open(bundle).manifest.domains)
     seconds = 60.0 * minutes
@@ -87,7 +88,7 @@ def soak(bundle: Path, engine: str, block: int, minutes: float) -> dict[str, Any
             rate=RATE_HZ,
             seconds=seconds + 15.0 * len(domains) + 5.0,
         )
-        performance = Performance(config, domains, {}, ("127.0.0.1", 0))
+        performance = Performance(config, domains, {}, Wanted(osc=("127.0.0.1", 0)))
         assert performance.osc is not None
         context = multiprocessing.get_context("spawn")
         go = context.Event()

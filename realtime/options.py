@@ -69,13 +69,11 @@ def _add_sound(group: argparse._ArgumentGroup) -> None:
         "--out",
         dest="output",
         metavar="OUT",
-        default="default",
         help="a device's name or number, a sound file, none",
     )
     add("--list", action="store_true", help="list the devices and end")
     add(
         "--bundle",
-        default=DEFAULT_BUNDLE,
         help=f"a .umtn file or a shipped one's name (default: {DEFAULT_BUNDLE})",
     )
     add("--engine", default="auto", help="what computes the model: auto, onnx... (default: auto)")
@@ -93,6 +91,18 @@ def _add_sound(group: argparse._ArgumentGroup) -> None:
     add("--channel", type=_whole(1, 1024), default=1, metavar="N", help="input channel, from 1")
     add("--seconds", type=_seconds, metavar="S", help="stop after so long")
     add("--fast", action="store_true", help="file to file: as quickly as the machine can")
+    add(
+        "--record",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        help="record input and output from the start (.wav or .flac; default: a name with the date)",
+    )
+    add(
+        "--replay",
+        metavar="FILE",
+        help="render a recorded performance again (--out: the file to write; --bundle: another one)",
+    )
 
 
 def _add_control(group: argparse._ArgumentGroup) -> None:
@@ -102,6 +112,24 @@ def _add_control(group: argparse._ArgumentGroup) -> None:
     add("--osc-host", default="127.0.0.1", metavar="HOST",
         help="address to listen on (default: 127.0.0.1; 0.0.0.0 lets the whole network steer)")  # fmt: skip
     add("--no-osc", action="store_true", help="no OSC")
+    add(
+        "--web-port",
+        type=_whole(0, 65535),
+        metavar="PORT",
+        help="TCP port for the page and OSCQuery (default: OSC's number; 0: any free one)",
+    )
+    add(
+        "--web-host",
+        default="127.0.0.1",
+        metavar="HOST",
+        help="address of the page (default: 127.0.0.1; 0.0.0.0 lets phones in that know the token shown)",
+    )
+    add("--web-token", metavar="TEXT", help="the page's token (default: a new one for each session)")
+    add("--no-web", action="store_true", help="no page and no OSCQuery")
+    add("--midi", metavar="PORT", help="MIDI input, by a part of its name")
+    add("--midi-map", metavar="FILE", help="where learnt controllers are kept")
+    add("--presets", metavar="DIR", help="folder of presets and set list (default: the user's own)")
+    add("--no-keys", action="store_true", help="leave the keyboard alone")
     add("--stop", metavar="NAME", help="stop an audio process whose control process was killed")
 
 

@@ -1,4 +1,4 @@
-"""One performance from start to end: shared memory, OSC, audio process, view; and all of it tidied up."""
+"""One performance from start to end: shared memory, surfaces, audio process, view; and all of it tidied up."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from types import FrameType
 from typing import Any
 
 from realtime.audio.config import AudioConfig
+from realtime.control.deck import Deck
 from realtime.control.namespace import Namespace
-from realtime.control.osc import OscServer
 from realtime.control.terminal import TerminalView, end_line, start_lines
 from realtime.errors import UserError
 from realtime.interrupts import release_interrupts
 from realtime.options import names_a_file
 from realtime.session import AUDIO_TARGET, Ending, Session
 from realtime.shared import SharedState
+from realtime.surfaces import Surfaces, Wanted
 
 __all__ = ["Performance"]
 
 POLL_S = 0.05
 FILE_HANG_S = 30.0  # a slow disk is no hang
-OSC_RESTARTS = 5
 
 
 class Performance:
     """Built before anything sounds; `run` plays until the end and returns the exit code.
 
-    values: parameters by name, in their units. osc: (host, port), or None. target: `module:function` of the
+    values: parameters by name, in their units. target: `module:function` of the
     audio process (tests put a fake there).
     """
 
@@ -40,19 +40,18 @@ class Performance:
         config: AudioConfig,
         domains: tuple[str, ...],
         values: Mapping[str, float],
-        osc: tuple[str, int] | None,
+        wanted: Wanted,
         target: str = AUDIO_TARGET,
         latent_channels: int = 0,
     ) -> None:
         self._interrupts = 0
-        self._osc_restarts = 0
         self._messages: deque[str] = deque(maxlen=200)
         self.shared = SharedState.create()
         try:
             for name, value in values.items():
                 self.shared.set(name, value)
             self.namespace = Namespace(self.shared, domains, latent_channels)
-            self.osc = OscServer(self.namespace, *osc) if osc else None
+            self.surfaces = Surfaces(self.namespace, wanted, self._messages.append)
         except BaseException:
             self._drop_memory()
             raise
@@ -61,7 +60,8 @@ class Performance:
         live = not (to_file or config.fast)
         hang_s = max(0.8, 8 * config.block / (config.rate or 44100)) if live else FILE_HANG_S
         self.session = Session(config, self.shared, target, hang_s, restartable=not to_file)
-        self.view = TerminalView(self.shared, domains)
+        self.deck = Deck(self.session, self.namespace)
+        self.view = TerminalView(self.shared, domains, namespace=self.namespace)
 
     def run(self) -> int:
         """Play; 0 when over or stopped, 1 if audio could not be kept alive. UserError: never started."""
@@ -73,8 +73,7 @@ class Performance:
             ending = self._play()
         finally:
             self.session.stop()
-            if self.osc:
-                self.osc.stop()
+            self.surfaces.stop()
             self._show_messages()
             self.view.close()
             logging.getLogger("realtime").removeHandler(log)
@@ -86,8 +85,7 @@ class Performance:
     def _play(self) -> Ending:
         """Start, then supervise until the end; the sound itself is made elsewhere."""
         self.session.start()
-        if self.osc:
-            self.osc.start()
+        self.surfaces.start()
         started = False
         while True:
             ending = self.session.poll(POLL_S)
@@ -101,37 +99,30 @@ class Performance:
                 return ending
             if started:
                 self._show_messages()
-                self._keep_osc_alive()
+                self.surfaces.tick()
                 self.view.update()
 
     def _announce(self, info: dict[str, Any]) -> None:
         self.namespace.texts["engine"] = self.view.engine = str(info.get("engine", ""))
         self.namespace.texts["bundle"] = str(info.get("bundle", ""))
-        osc = f"OSC on {self.osc.host}:{self.osc.port}" if self.osc else "no OSC"
-        for line in start_lines(info, osc):
+        for line in start_lines(info, self.surfaces.lines(sys.stdout.isatty())):
             self.view.note(line)
+        self.surfaces.play(lambda: self._interrupt(signal.SIGINT, None))
+
+    @property
+    def osc(self) -> Any:
+        """The OSC server, if there is one."""
+        return self.surfaces.osc
+
+    @property
+    def web(self) -> Any:
+        """The web page's server, if there is one."""
+        return self.surfaces.web
 
     def _show_messages(self) -> None:
         for queue in (self.session.notices, self._messages):
             while queue:
                 self.view.note(queue.popleft())
-
-    def _keep_osc_alive(self) -> None:
-        """If the OSC thread failed, open it again on its port; the audio has not noticed."""
-        if self.osc is None or self.osc.alive:
-            return
-        self._osc_restarts += 1
-        self.osc.stop()
-        if self._osc_restarts > OSC_RESTARTS:
-            self._messages.append(f"OSC failed {OSC_RESTARTS} times and stays off; the audio plays on")
-            self.osc = None
-            return
-        try:
-            self.osc = OscServer(self.namespace, str(self.osc.host), int(self.osc.port))
-            self.osc.start()
-        except UserError as error:
-            self._messages.append(f"OSC stays off: {error}; the audio plays on")
-            self.osc = None
 
     def _listen_to_signals(self) -> dict[int, Any]:
         """Ctrl-C, kill and a closed terminal window all ask for an orderly end; the second time, at once."""

@@ -16,13 +16,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from realtime.options import find_bundle, parse, pick_domain
+from realtime.options import DEFAULT_BUNDLE, find_bundle, names_a_file, parse, pick_domain
 
 if TYPE_CHECKING:
     from realtime.audio.config import AudioConfig
     from realtime.performance import Performance
+    from realtime.surfaces import Wanted
 
 __all__ = ["main"]
 
@@ -35,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _list()
         if options.stop:
             return _stop(options.stop)
+        if options.replay:
+            return _replay(options)
         return _play(options)
     except ValueError as error:  # UserError, BundleError and SharedStateError: a sentence each
         print(f"error: {error}", file=sys.stderr)
@@ -56,7 +60,7 @@ def _prepare(options: argparse.Namespace) -> Performance:
     from export.bundle import Bundle
     from realtime.performance import Performance
 
-    path = find_bundle(options.bundle)
+    path = find_bundle(options.bundle or DEFAULT_BUNDLE)
     manifest = Bundle.open(path).manifest
     domains = tuple(domain.id for domain in manifest.domains)
     values = {
@@ -65,9 +69,37 @@ def _prepare(options: argparse.Namespace) -> Performance:
         if name in _parameter_names() and value is not None
     }
     values["to"] = pick_domain(options.to, domains)
+    config, wanted = _config(options, str(path)), _wanted(options, frozenset(values))
+    return Performance(config, domains, values, wanted, latent_channels=manifest.latent_channels)
+
+
+def _wanted(options: argparse.Namespace, given: frozenset[str]) -> Wanted:
+    """The surfaces; a file that is only translated needs no hands."""
+    from realtime.surfaces import Wanted
+
+    live = not (options.fast or names_a_file(options.output or ""))
     osc = None if options.no_osc else (options.osc_host, options.osc_port)
-    return Performance(
-        _config(options, str(path)), domains, values, osc, latent_channels=manifest.latent_channels
+    port = options.osc_port if options.web_port is None else options.web_port
+    return Wanted(
+        osc=osc,
+        web=None if options.no_web else (options.web_host, port),
+        web_elsewhere=options.web_port is None,
+        web_token=options.web_token,
+        announce=live,
+        midi=options.midi,
+        midi_map=Path(options.midi_map) if options.midi_map else None,
+        presets=Path(options.presets) if options.presets else True,
+        presets_kept=live,
+        keys=live and not options.no_keys,
+        on_command_line=given if options.to is not None else given - {"to"},
+    )
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from realtime.replay import main as replay
+
+    return replay(
+        options.replay, options.output, str(find_bundle(options.bundle)) if options.bundle else None
     )
 
 
@@ -83,7 +115,7 @@ def _config(options: argparse.Namespace, bundle: str) -> AudioConfig:
     return AudioConfig(
         bundle=bundle,
         input=options.input,
-        output=options.output,
+        output=options.output or "default",
         engine=options.engine,
         block=options.block,
         rate=options.rate,
@@ -91,6 +123,7 @@ def _config(options: argparse.Namespace, bundle: str) -> AudioConfig:
         slack=options.slack,
         fast=options.fast,
         seconds=options.seconds,
+        record=options.record,
     )
 
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
+import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import connection
 from typing import Any, Literal
@@ -42,7 +44,8 @@ class Session:
     """One performance: one shared memory, one audio process after another if need be.
 
     hang_s: seconds without a heartbeat after which audio counts as hung. restartable: False where a restart
-    would overwrite the file that is being recorded.
+    would overwrite the file that is being recorded. handlers: who is told what audio says, by its kind ("ready",
+    "notice" and what commands.py lists), from `poll`.
     """
 
     def __init__(
@@ -58,11 +61,13 @@ class Session:
         self.info: dict[str, Any] = {}
         self.ending: Ending | None = None
         self.notices: deque[str] = deque(maxlen=100)
+        self.handlers: dict[str, Callable[[Any], None]] = {}
         self.restarts = 0
         self._target, self._hang_s, self._restartable = target, hang_s, restartable
         self._context = multiprocessing.get_context("spawn")
         self._process: multiprocessing.process.BaseProcess | None = None
         self._conn: connection.Connection | None = None
+        self._sending = threading.Lock()  # OSC and the page have threads of their own
         self._state: Literal["starting", "playing", "waiting"] = "starting"
         self._error = ""
         self._stats: dict[str, Any] | None = None
@@ -101,10 +106,12 @@ class Session:
 
     def send(self, kind: str, content: Any) -> bool:
         """Tell the audio process something that is no parameter; False if it is not there to hear it."""
-        if self._conn is None or self._state != "playing":
+        conn = self._conn
+        if conn is None or self._state != "playing":
             return False
         try:
-            self._conn.send((kind, content))
+            with self._sending:
+                conn.send((kind, content))
         except (OSError, ValueError):
             return False
         return True
@@ -189,6 +196,13 @@ class Session:
                 self.ending = Ending(0, stats=self._stats)
         elif kind == "error":
             self._error = str(content)
+        elif kind == "notice":
+            self.notices.append(str(content))
+        if handler := self.handlers.get(kind):
+            try:
+                handler(content)
+            except Exception as error:  # what audio says next must still be heard
+                self.notices.append(f"{kind}: {type(error).__name__}: {error}")
 
     def _check_alive(self, gap_s: float) -> None:
         """Kill an audio process that hangs; its death is noticed by the next poll."""

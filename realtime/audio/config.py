@@ -16,7 +16,8 @@ class AudioConfig:
 
     block in frames at the device's rate; rate in Hz (None: the device's or the file's own); channel counts
     from 1; slack: 1 = the model works in a thread of its own, a block ahead (devices only), 0 = in the callback;
-    fast: files as quickly as the machine can; seconds: stop after so much audio.
+    fast: files as quickly as the machine can; seconds: stop after so much audio; record: a file for input and
+    output side by side from the first sample on ("": a name with the date).
     """
 
     bundle: str
@@ -31,3 +32,4 @@ class AudioConfig:
     seconds: float | None = None
     realtime_priority: bool = True
     tail_seconds: float = 0.5  # what a sound file may ring on after its end
+    record: str | None = None

@@ -23,12 +23,14 @@ from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 from export.bundle import Bundle, BundleError  # noqa: E402
+from realtime.audio.commands import Commands  # noqa: E402
 from realtime.audio.config import MAX_BLOCK, MAX_RATE_HZ, MIN_BLOCK, MIN_RATE_HZ, AudioConfig  # noqa: E402
 from realtime.audio.devices import Device, check_format, portaudio, resolve  # noqa: E402
 from realtime.audio.files import FileSource, ReadAhead, file_rate, sound_path  # noqa: E402
 from realtime.audio.rights import flush_denormals, request_realtime  # noqa: E402
 from realtime.audio.signal_path import SignalPath  # noqa: E402
 from realtime.audio.stream import CallbackStream, SoftwareClock, Stream  # noqa: E402
+from realtime.audio.swap import describe  # noqa: E402
 from realtime.audio.wav import WavRecorder  # noqa: E402
 from realtime.audio.worker import Worker  # noqa: E402
 from realtime.engines import load_engine  # noqa: E402
@@ -40,6 +42,7 @@ __all__ = ["run_audio"]
 
 LOOK_SECONDS = 0.05
 FADE_SECONDS = 0.06
+FIGURE_LOOKS = 10  # a percentile costs more than a look
 FIRST_BLOCK_SECONDS = 1.0
 MAX_OUT_CHANNELS = 8  # beyond this a device is a mixer or a sound server, which is given stereo
 SWITCH_INTERVAL = 0.0002  # s: how long the model's thread may keep the callback waiting
@@ -50,13 +53,13 @@ def run_audio(config: AudioConfig, shared_name: str, conn: Connection) -> None:
     stop = _StopSignals()
     try:
         shared = SharedState.attach(shared_name)
-        with _Session(config, shared) as session:
+        with _Session(config, shared, conn) as session:
             _send(conn, ("ready", session.info()))
             session.play(stop, shared)
             error = session.error()
         if error:
             _send(conn, ("error", error))
-        _send(conn, ("done", session.worker.figures()))
+        _send(conn, ("done", session.figures()))
         shared.close()
     except (UserError, BundleError, SharedStateError) as error:
         _send(conn, ("error", str(error)))
@@ -94,9 +97,9 @@ class _StopSignals:
 class _Session:
     """Everything that must be opened before the sound and closed after it, in that order."""
 
-    def __init__(self, config: AudioConfig, shared: SharedState) -> None:
+    def __init__(self, config: AudioConfig, shared: SharedState, conn: Connection) -> None:
         _check(config)
-        self._config = config
+        self._config, self._conn = config, conn
         self._rights: tuple[list[str], list[str]] = ([], [])
         self._input: Device | None = None
         self._output: Device | None = None
@@ -117,7 +120,7 @@ class _Session:
         self._find_devices(file, record)
         self._rate = self._choose_rate(file)
         bundle = Bundle.open(config.bundle)
-        self._engine = load_engine(bundle, config.engine)
+        engine = load_engine(bundle, config.engine)
         self._check_devices()
         with_device = self._input is not None or self._output is not None
         if file is not None:
@@ -131,7 +134,7 @@ class _Session:
                 )
             self._recorder = WavRecorder(Path(record), self._rate)
             self._closing.callback(self._recorder.close)
-        path = SignalPath(self._engine, self._rate, config.block)
+        path = SignalPath(engine, self._rate, config.block)
         self.worker = Worker(
             path,
             shared,
@@ -147,6 +150,16 @@ class _Session:
             self.worker.realtime_priority = True
         self._stream = self._make_stream()
         self.worker.latency_extra_ms = self._stream.io_latency_ms
+        ahead = with_device and config.slack > 0
+        self._commands = Commands(config, self.worker, self._tell, ahead)
+        if config.record is not None:
+            self._commands.record(config.record)
+
+    def _tell(self, message: tuple[str, Any]) -> None:
+        kind, content = message
+        if kind == "swapped":
+            message = kind, {**content, "latency_ms": self._latency()}
+        _send(self._conn, message)
 
     def _find_devices(self, file: Path | None, record: str | None) -> None:
         wants_input = file is None
@@ -204,14 +217,6 @@ class _Session:
 
     def info(self) -> dict[str, Any]:
         """What the start-up line tells."""
-        path, manifest = self.worker.path, self._engine.manifest
-        ms = 1000.0 / self._rate
-        split = {
-            "io": round(self._stream.io_latency_ms, 3),
-            "slack": round(self._stream.slack_ms, 3),
-            "resampler": round(path.latency.resampler * ms, 3),
-            "model": round((path.latency.reblocking + path.latency.model) * ms, 3),
-        }
         granted, advice = self._rights
         return {
             "granted": [*granted, *(["denormals off"] if flush_denormals() else [])],
@@ -221,13 +226,24 @@ class _Session:
             "kept": str(self._recorder.kept or "") if self._recorder else "",
             "rate": self._rate,
             "block": self.worker.block_length or self._config.block,
-            "latency_ms": split,
-            "engine": self._engine.name,
-            "bundle": manifest.name,
-            "domains": [domain.id for domain in manifest.domains],
-            "model_rate": manifest.sample_rate,
-            "model_block": manifest.block,
+            "latency_ms": self._latency(),
+            **describe(self.worker.path, Path(self._config.bundle)),
         }
+
+    def _latency(self) -> dict[str, float]:
+        """Its parts, in ms."""
+        latency, ms = self.worker.path.latency, 1000.0 / self._rate
+        return {
+            "io": round(self._stream.io_latency_ms, 3),
+            "slack": round(self._stream.slack_ms, 3),
+            "resampler": round(latency.resampler * ms, 3),
+            "model": round((latency.reblocking + latency.model) * ms, 3),
+        }
+
+    def figures(self) -> dict[str, object]:
+        """What is said at the end."""
+        callback = self._stream.callback.percentile_us(0.999)
+        return {**self.worker.figures(), "callback_p999_us": callback}
 
     def __enter__(self) -> _Session:
         gc.collect()
@@ -244,18 +260,25 @@ class _Session:
     def __exit__(self, *_: object) -> None:
         try:
             self._stream.stop()
+            self._commands.close()
         finally:
             self._closing.close()
 
     def play(self, stop: _StopSignals, shared: SharedState) -> None:
         """Wait until the file ends, the time is over, someone says stop, or the device goes away."""
         self._lost = False
-        worker = self.worker
+        worker, heard, looks = self.worker, True, 0
         while not (worker.finished or shared.stop_flag or stop.look()):
             if not self._stream.active:
                 self._lost = not worker.finished
                 return
-            time.sleep(LOOK_SECONDS)
+            heard = heard and self._commands.listen(self._conn, LOOK_SECONDS)
+            if not heard:
+                time.sleep(LOOK_SECONDS)
+            self._commands.poll()
+            if looks % FIGURE_LOOKS == 0:
+                shared.status_set("callback_p999_us", self._stream.callback.percentile_us(0.999))
+            looks += 1
         if not worker.finished:
             worker.fade_out = True
             time.sleep(FADE_SECONDS)

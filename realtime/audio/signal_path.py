@@ -1,7 +1,9 @@
 """From the device's samples to the device's samples.
 
-    in -> gain -> DC removal -> resample -> [block] encoder -> decoder(s) -> resample --mix--> gain -> limit
-     \\--------------------------- delay line, aligned to the sample -------------------/
+    in -> gain -> DC removal -> gate -> resample -> [block] encoder -> latent controls -> decoder(s)
+     \\                                                                                    |
+      delay line, aligned to the sample ------------- mix <------ resample <- hush <------/
+                                                       \\-> gain -> limit -> out
 
 Threading model: made in the main thread, then called by one thread only, the audio callback's. No call
 allocates, locks or raises for anything that a signal can contain.
@@ -14,9 +16,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from realtime.audio.dsp import CHUNK, DcBlocker, DelayLine, Meter, Ramp, SoftLimiter, db_to_gain
+from realtime.audio.gate import Gate, Hush
 from realtime.audio.reblock import reblocking_delay
 from realtime.audio.resample import Resampler, span_at
 from realtime.audio.ring import Fifo
+from realtime.audio.room import LEAST, Room
 from realtime.audio.voices import Voices
 from realtime.engines.base import Engine
 from realtime.parameters import MAX_DOMAINS, MAX_LATENT
@@ -73,7 +77,8 @@ class SignalPath:
         self.engine, self.rate_hz, self._block = engine, rate_hz, block
         self.controls = controls or Controls()
         self._model_block = manifest.block
-        self._voices = Voices(engine, self.controls.to)
+        self.room = self._measure_room(block)
+        self._voices = Voices(engine, self.controls.to, self.blend_max)
         self._make_resamplers(manifest.sample_rate)
         rates = (rate_hz, manifest.sample_rate, manifest.block)
         self._any_delay = reblocking_delay(*rates, None)
@@ -86,6 +91,29 @@ class SignalPath:
         self._make_ramps()
         self.input_repairs = 0
         self._underruns = 0
+
+    def _measure_room(self, block: int | None) -> Room | None:
+        """A block of the model must be done within its own length, and within the device's block where shorter."""
+        manifest, cost = self.engine.manifest, self.engine.cost
+        if cost is None:
+            return None
+        model_s = manifest.block / manifest.sample_rate
+        return cost.room(min(model_s, block / self.rate_hz) if block else model_s)
+
+    @property
+    def blend_max(self) -> int:
+        """How many decoders may run at once, as measured when the engine was loaded; for the status of that name."""
+        domains = len(self.engine.manifest.domains)
+        return domains if self.room is None else min(self.room.decoders, max(LEAST, domains))
+
+    @property
+    def gate_open(self) -> bool:
+        return self._gate.open
+
+    @property
+    def can_transpose(self) -> bool:
+        """Whether the bundle's latent names pitches; where it does not, `transpose` has no effect."""
+        return self._voices.latent.can_transpose
 
     def _make_resamplers(self, model_hz: int) -> None:
         self._down = Resampler(self.rate_hz, model_hz, CHUNK, grid_hz=self.rate_hz)
@@ -113,8 +141,10 @@ class SignalPath:
         self._loud = Ramp(float(not c.mute), rate)
         self._blend = np.empty(CHUNK, np.float32)
         self._dc = DcBlocker(rate)
+        self._gate, self._hush = Gate(rate), Hush(self.engine.manifest.sample_rate, self._model_block)
         self._limiter = SoftLimiter()
         self.meter_in, self.meter_out = Meter(rate), Meter(rate)
+        self._temperature = self.engine.temperature
         self._last = 0.0
         self._fall = np.linspace(1.0, 0.0, PANIC_FADE, dtype=np.float32)
 
@@ -130,7 +160,7 @@ class SignalPath:
     def panic(self, out: np.ndarray) -> None:
         """Forget all sound; `out` (this block) falls to silence within 64 samples."""
         self._voices.reset()
-        for part in (self._down, self._up, self._dc, self._delay):
+        for part in (self._down, self._up, self._dc, self._gate, self._delay):
             part.reset()
         self._gathered.skip(len(self._gathered))
         self._wet.skip(len(self._wet))
@@ -172,7 +202,13 @@ class SignalPath:
 
     def _follow(self) -> None:
         c = self.controls
-        self._voices.choose(c.to, c.crossfade_ms)
+        self._voices.choose(c.to, c.crossfade_ms, c.blend)
+        latent = self._voices.latent
+        latent.freeze, latent.transpose = c.freeze, c.transpose
+        latent.shape(c.latent_scale, c.latent_bias)
+        self._gate.aim(c.gate_db)
+        if c.temperature != self._temperature:
+            self.engine.temperature = self._temperature = c.temperature
         self._gain_in.aim(db_to_gain(c.input_gain_db))
         self._gain_out.aim(db_to_gain(c.output_gain_db))
         self._mix.aim(c.mix)
@@ -204,11 +240,13 @@ class SignalPath:
         work = self._work[: len(raw)]
         np.multiply(raw, self._gain_in.next(len(raw)), out=work)
         self._dc.process(work)
+        self._gate.process(work)
         count = self._down.process(work, self._resampled)
         self._gathered.write(self._resampled[:count])
         while len(self._gathered) >= self._model_block:
             self._gathered.read(self._model_in)
             self._voices.process(self._model_in, self._model_out)
+            self._hush.process(self._model_out, not (self._gate.open or self.controls.freeze))
             count = self._up.process(self._model_out, self._resampled)
             self._wet.write(self._resampled[:count])
 

@@ -19,7 +19,7 @@ from realtime.audio.ahead import Ahead
 from realtime.audio.devices import Device
 from realtime.audio.rights import raise_thread
 from realtime.audio.signal_path import MAX_CALL
-from realtime.audio.worker import Worker
+from realtime.audio.worker import Timing, Worker
 
 __all__ = ["CallbackStream", "SkipDetector", "SoftwareClock", "Stream"]
 
@@ -61,9 +61,11 @@ class Stream(Protocol):
     """Started once, stopped once.
 
     io_latency_ms: what the device says that it adds, both ways together. slack_ms: what computing ahead adds.
+    callback: how long the device's own calls took.
     """
 
     io_latency_ms: float
+    callback: Timing
 
     @property
     def slack_ms(self) -> float: ...
@@ -83,6 +85,7 @@ class SoftwareClock:
         self._worker, self._n, self._rate, self._fast = worker, block, rate_hz, fast
         self.io_latency_ms = 0.0 if fast else 1000.0 * block / rate_hz
         self.slack_ms = 0.0
+        self.callback = worker.timing
         self._stop = False
         self._thread = threading.Thread(target=self._run, name="audio", daemon=True)
 
@@ -132,6 +135,7 @@ class CallbackStream:
         self._ahead = Ahead(worker.block, rate_hz, MAX_CALL, input_device is not None) if slack else None
         worker.judges_time = self._ahead is None
         self._raised = False
+        self.callback = Timing()
         self._skips = SkipDetector()
         settings: dict[str, Any] = {
             "samplerate": rate_hz,
@@ -196,16 +200,22 @@ class CallbackStream:
         return out
 
     def _duplex(self, indata: np.ndarray, outdata: np.ndarray, frames: int, clock: Any, status: Any) -> None:
+        began = time.perf_counter_ns()
         self._watch(frames, clock.inputBufferAdcTime, status)
         outdata[:] = self._block(indata[:, self._channel], frames)[:, None]
+        self.callback.add((time.perf_counter_ns() - began) / 1000.0)
 
     def _play(self, outdata: np.ndarray, frames: int, clock: Any, status: Any) -> None:
+        began = time.perf_counter_ns()
         self._watch(frames, clock.outputBufferDacTime, status)
         outdata[:] = self._block(None, frames)[:, None]
+        self.callback.add((time.perf_counter_ns() - began) / 1000.0)
 
     def _listen(self, indata: np.ndarray, frames: int, clock: Any, status: Any) -> None:
+        began = time.perf_counter_ns()
         self._watch(frames, clock.inputBufferAdcTime, status)
         self._block(indata[:, self._channel], frames)
+        self.callback.add((time.perf_counter_ns() - began) / 1000.0)
 
     def _watch(self, frames: int, now: float, status: Any) -> None:
         """Count a block that the device flagged, or that its clock shows to be missing."""

@@ -3,46 +3,37 @@
 Threading model: `OscServer` binds its socket where it is made, so that a port in use is known at once, and
 then runs one asyncio loop in one thread of the control process. Messages are handled in the order of their
 arrival. Nothing here can stop the audio: it runs in another process and reads the shared memory.
+
+A wake-up of the loop costs ten times what a message costs. So one wake-up reads all that waits, and while
+messages come in a flood the socket is read once a millisecond (a tick of Windows' clock, 16 ms) instead of being
+waited for.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import heapq
 import logging
 import socket
 import sys
 import threading
-import time
-from dataclasses import dataclass
-from typing import cast
+from collections import deque
 
-from realtime.control.namespace import ERROR, BadValue, Namespace, Reply
-from realtime.control.packet import IMMEDIATELY, Message, PacketError, decode, encode
-from realtime.control.subscribers import PUSH_HZ, Address, Subscribers
+from realtime.control.dispatcher import Dispatcher, OscStats
+from realtime.control.namespace import Namespace
+from realtime.control.schedule import MAX_AHEAD_S
+from realtime.control.subscribers import Address
 from realtime.errors import UserError
-from realtime.parameters import PREFIX
 
 __all__ = ["MAX_AHEAD_S", "OscServer", "OscStats"]
 
-MAX_AHEAD_S = 10.0
-MAX_SCHEDULED = 4096
-MAX_ERRORS_PER_S = 200
 SOCKET_BUFFER_BYTES = 8 << 20
-MAX_BATCH = 64
+MAX_BATCH = 512  # then timers get their turn
+MAX_DATAGRAM = 65536
+FLOOD_WAKES, FLOOD_S = 8, 0.008  # so many wake-ups in so short a time are a flood
+POLL_S = 0.001
 
 _log = logging.getLogger("realtime.osc")
-
-
-@dataclass
-class OscStats:
-    """Counts since the start."""
-
-    messages: int = 0
-    malformed: int = 0
-    errors_sent: int = 0
-    errors_dropped: int = 0
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -85,7 +76,9 @@ class OscServer:
         self.host, self.port = self._socket.getsockname()[:2]
         self.stats = OscStats()
         self.failure: BaseException | None = None
-        self._namespace = namespace
+        own = (str(self.host), int(self.port))
+        self._dispatcher = Dispatcher(namespace, self.stats, self._send, own)
+        self._wakes: deque[float] = deque([0.0] * FLOOD_WAKES, FLOOD_WAKES)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="osc", daemon=True)
 
@@ -116,136 +109,53 @@ class OscServer:
 
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
-        own = (str(self.host), int(self.port))
-        _, protocol = await loop.create_datagram_endpoint(
-            lambda: _Protocol(self._namespace, self.stats, self._socket, own), sock=self._socket
-        )
+        loop.add_reader(self._socket, self._readable, loop)
         try:
             while not self._stopping.is_set():
-                await asyncio.sleep(1 / PUSH_HZ)
-                protocol.tick()
+                await asyncio.sleep(1 / self._dispatcher.subscribers.rate_hz)
+                self._dispatcher.tick()
         finally:
-            protocol.close()
+            loop.remove_reader(self._socket)
 
+    def _readable(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Something has come: read it, and wait for more or, in a flood, look again in a moment."""
+        self._read_all()
+        now = self._dispatcher.now
+        self._wakes.append(now)
+        if now - self._wakes[0] < FLOOD_S:
+            loop.remove_reader(self._socket)
+            loop.call_later(POLL_S, self._poll, loop)
 
-class _Protocol(asyncio.DatagramProtocol):
-    """One datagram in, its messages acted upon, replies out."""
-
-    def __init__(self, namespace: Namespace, stats: OscStats, sock: socket.socket, own: Address) -> None:
-        self._namespace = namespace
-        self._stats = stats
-        self._transport: asyncio.DatagramTransport | None = None
-        self._subscribers = Subscribers(namespace, self._send, own)
-        self._later: list[tuple[float, int, Message, Address]] = []  # heap: by time, then by arrival
-        self._arrivals = 0
-        self._errors_left = MAX_ERRORS_PER_S
-        self._second = 0.0
-        self._unlogged = 0
-        self._sender: Address = own
-        namespace.add(f"{PREFIX}ping", lambda arguments: [(f"{PREFIX}pong", ())])
-        namespace.add(f"{PREFIX}subscribe", lambda arguments: self._subscribe(arguments, join=True))
-        namespace.add(f"{PREFIX}unsubscribe", lambda arguments: self._subscribe(arguments, join=False))
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.DatagramTransport, transport)
-
-    def datagram_received(self, data: bytes, addr: tuple[object, ...]) -> None:
-        sender = (str(addr[0]), int(str(addr[1])))
-        try:
-            messages = decode(data)
-        except PacketError as error:
-            self._stats.malformed += 1
-            self._reply([(ERROR, (f"not understood: {error}; nothing was set",))], sender)
+    def _poll(self, loop: asyncio.AbstractEventLoop) -> None:
+        """In a flood: read what has come since; when there is nothing, the flood is over."""
+        if self._stopping.is_set():
             return
-        for message in messages:
-            if message.when == IMMEDIATELY:
-                self._act(message, sender)
-            else:
-                self._act_in_time(message, sender)
-
-    def error_received(self, exc: Exception) -> None:
-        """A listener has gone away; it may come back."""
-        _log.debug("a reply could not be delivered: %s", exc)
-
-    def tick(self) -> None:
-        """PUSH_HZ times a second: pushes, and a fresh allowance of error replies each second."""
-        self._subscribers.push()
-        now = time.monotonic()
-        if now - self._second >= 1.0:
-            self._second, self._errors_left = now, MAX_ERRORS_PER_S
-            if self._unlogged:
-                _log.warning("%d more messages could not be used", self._unlogged)
-            self._unlogged = 0
-
-    def close(self) -> None:
-        """Free the port."""
-        if self._transport is not None:
-            self._transport.close()
-
-    def _act(self, message: Message, sender: Address) -> None:
-        self._stats.messages += 1
-        self._sender = sender
-        try:
-            replies = self._namespace.answer(message.address, message.arguments)
-        except Exception as error:
-            _log.exception("%s failed", message.address[:80])
-            replies = [(ERROR, (f"{message.address[:80]} failed inside the program ({error})",))]
-        if replies:
-            self._reply(replies, sender)
-
-    def _act_in_time(self, message: Message, sender: Address) -> None:
-        ahead = message.when - time.time()
-        if ahead <= 0:
-            self._act(message, sender)
-        elif ahead > MAX_AHEAD_S:
-            text = f"{message.address[:80]} is timed {ahead:.0f} s ahead, at most {MAX_AHEAD_S:.0f} s"
-            self._reply([(ERROR, (f"{text} are accepted; are the two clocks set alike?",))], sender)
-        elif len(self._later) >= MAX_SCHEDULED:
-            text = f"{MAX_SCHEDULED} messages wait for their time already; {message.address[:80]} was refused"
-            self._reply([(ERROR, (text,))], sender)
+        if self._read_all():
+            loop.call_later(POLL_S, self._poll, loop)
         else:
-            self._arrivals += 1
-            heapq.heappush(self._later, (message.when, self._arrivals, message, sender))
-            asyncio.get_running_loop().call_later(ahead, self._act_on_due)
+            loop.add_reader(self._socket, self._readable, loop)
 
-    def _act_on_due(self) -> None:
-        # A timer may ring a moment early by the wall clock; 1 ms is below any block.
-        now = time.time() + 1e-3
-        while self._later and self._later[0][0] <= now:
-            _, _, message, sender = heapq.heappop(self._later)
-            self._act(message, sender)
-
-    def _subscribe(self, arguments: object, join: bool) -> list[Reply]:
-        assert isinstance(arguments, tuple)
-        change = self._subscribers.add if join else self._subscribers.remove
-        try:
-            host, port = change(arguments, self._sender)
-        except BadValue as error:
-            return [(ERROR, (str(error),))]
-        return [(f"{PREFIX}{'subscribed' if join else 'unsubscribed'}", (host, port))]
-
-    def _reply(self, replies: list[Reply], sender: Address) -> None:
-        for address, arguments in replies:
-            if address == ERROR and not self._may_complain(str(arguments[0]), sender):
+    def _read_all(self) -> int:
+        """Act on up to MAX_BATCH datagrams that wait; returns how many there were."""
+        receive, act = self._socket.recvfrom, self._dispatcher.datagram
+        self._dispatcher.wake()
+        for count in range(MAX_BATCH):
+            try:
+                data, sender = receive(MAX_DATAGRAM)
+            except (BlockingIOError, InterruptedError):
+                return count
+            except OSError as error:  # Windows reports here that a listener has gone away; it may come back
+                _log.debug("a reply could not be delivered: %s", error)
                 continue
-            data = encode(address, *arguments)
-            for receiver in (sender, *self._subscribers.listening_for(sender)):
-                self._send(data, receiver)
-
-    def _may_complain(self, text: str, sender: Address) -> bool:
-        """Log and send the first MAX_ERRORS_PER_S errors of a second, count the rest."""
-        if self._errors_left <= 0:
-            self._stats.errors_dropped += 1
-            self._unlogged += 1
-            return False
-        self._errors_left -= 1
-        self._stats.errors_sent += 1
-        if self._errors_left >= MAX_ERRORS_PER_S - 5:  # the log of a second stays readable
-            _log.warning("%s:%d: %s", *sender, text)
-        else:
-            self._unlogged += 1
-        return True
+            try:
+                act(data, sender[:2])
+            except Exception:
+                _log.exception("a packet of %d bytes failed inside the program", len(data))
+        return MAX_BATCH
 
     def _send(self, data: bytes, receiver: Address) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.sendto(data, receiver)
+        """Send or forget: a full buffer or a receiver that is away holds nothing up."""
+        try:
+            self._socket.sendto(data, receiver)
+        except OSError as error:
+            _log.debug("a reply could not be delivered: %s", error)

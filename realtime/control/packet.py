@@ -1,7 +1,8 @@
 """OSC packets: bytes <-> (time, address, arguments).
 
-Messages are parsed by python-osc. Bundles are walked here, because its bundle parser never returns from an
-element with a negative size, and because time tags must be judged before anything is acted upon.
+Messages are parsed by python-osc, those of numbers alone by one `struct` call. Bundles are walked here, because
+its bundle parser never returns from an element with a negative size, and because time tags must be judged before
+anything is acted upon.
 """
 
 from __future__ import annotations
@@ -12,7 +13,16 @@ from typing import NamedTuple
 from pythonosc.osc_message import OscMessage
 from pythonosc.osc_message import ParseError as MessageParseError
 
-__all__ = ["IMMEDIATELY", "MAX_PACKET_BYTES", "Message", "PacketError", "decode", "encode"]
+__all__ = [
+    "IMMEDIATELY",
+    "MAX_PACKET_BYTES",
+    "Message",
+    "PacketError",
+    "decode",
+    "encode",
+    "encode_flag",
+    "encode_head",
+]
 
 MAX_PACKET_BYTES = 16384
 MAX_BUNDLE_DEPTH = 8
@@ -20,7 +30,7 @@ IMMEDIATELY = 0.0
 
 _BUNDLE = b"#bundle\x00"
 _NTP_TO_UNIX_S = 2208988800
-_KNOWN_TAGS = frozenset("ifsbhdtTFNrm[]")
+_KNOWN_TAGS = frozenset("ifsbhdtTFNIrm[]")
 
 
 class PacketError(ValueError):
@@ -56,21 +66,30 @@ def _walk(data: bytes, when: float, depth: int, found: list[Message]) -> None:
 def _message(data: bytes, when: float) -> Message:
     if len(data) % 4:
         raise PacketError(f"a message of {len(data)} bytes; OSC lengths are multiples of 4")
-    _check_tags(data)
+    at, tags = _check_tags(data)
+    if b"I" in tags:  # an impulse carries nothing and means yes, as T does; python-osc does not know it
+        data = data[:at] + tags.replace(b"I", b"T") + data[at + len(tags) :]
     try:
+        if not tags.strip(b"fi") and len(data) == (at + len(tags)) // 4 * 4 + 4 + 4 * len(tags) and tags:
+            numbers = struct.unpack_from(">" + tags.decode(), data, len(data) - 4 * len(tags))
+            return Message(when, data[: data.index(0)].decode(), numbers)
         parsed = OscMessage(data)
         return Message(when, parsed.address, tuple(parsed))
     except (MessageParseError, UnicodeDecodeError, IndexError, struct.error, OverflowError) as error:
         raise PacketError("a message that breaks off or is not text where it should be") from error
 
 
-def _check_tags(data: bytes) -> None:
-    """python-osc skips a type it does not know, so that the next argument would take its place."""
+def _check_tags(data: bytes) -> tuple[int, bytes]:
+    """Where the type tags are, and what, all known.
+
+    python-osc skips a type it does not know, so that the next argument would take its place.
+    """
     comma = (data.find(b"\x00") // 4 + 1) * 4  # strings are padded to multiples of 4
     tags = data[comma + 1 : data.find(b"\x00", comma)] if data[comma : comma + 1] == b"," else b""
     for tag in tags.decode("latin-1"):
         if tag not in _KNOWN_TAGS:
             raise PacketError(f"an argument of type {tag!r}; accepted are i f s T F d h")
+    return comma + 1, tags
 
 
 def _bundle(data: bytes, depth: int, found: list[Message]) -> None:
@@ -105,3 +124,13 @@ def encode(address: str, *arguments: float | str) -> bytes:
         else:
             tags, body = tags + "f", body + struct.pack(">f", max(min(float(argument), 3.4e38), -3.4e38))
     return _string(address) + _string(tags) + body
+
+
+def encode_flag(address: str, on: bool) -> bytes:
+    """A message with OSC's true or false, for clients that were told of that type."""
+    return _string(address) + (b",T\x00\x00" if on else b",F\x00\x00")
+
+
+def encode_head(address: str, tags: str) -> bytes:
+    """What a message begins with, up to its first argument."""
+    return _string(address) + _string("," + tags)

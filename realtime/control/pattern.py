@@ -8,10 +8,15 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-__all__ = ["is_pattern", "matches"]
+__all__ = ["is_pattern", "literal_start", "matches"]
 
 _SPECIAL = frozenset("?*[{")
 Token = tuple[str, frozenset[str] | tuple[str, ...]]
+
+
+def literal_start(pattern: str) -> str:
+    """What every matching address begins with: all before the first special character."""
+    return pattern[: min((at for sign in _SPECIAL if (at := pattern.find(sign)) >= 0), default=len(pattern))]
 
 
 def is_pattern(address: str) -> bool:
@@ -49,7 +54,8 @@ def _tokens(pattern: str) -> tuple[Token, ...]:
             end = pattern.index("}", at)
             tokens.append(("one of", tuple(pattern[at + 1 : end].split(","))))
         elif sign in "?*":
-            tokens.append((sign, ()))
+            if tokens[-1:] != [("*", ())] or sign == "?":  # two stars are one
+                tokens.append((sign, ()))
         else:
             tokens.append(("one of", (sign,)))
         at = end + 1

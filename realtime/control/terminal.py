@@ -6,16 +6,22 @@ import math
 import shutil
 import sys
 import time
-from typing import Any, TextIO
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TextIO
 
 from realtime.shared import SharedState
 
-__all__ = ["TerminalView", "bar", "end_line", "start_lines", "status_line"]
+if TYPE_CHECKING:
+    from realtime.control.namespace import Namespace
+
+__all__ = ["TerminalView", "bar", "control_line", "end_line", "start_lines", "status_line"]
 
 FLOOR_DB = -60.0
 BAR_WIDTH = 20
 LINE_EVERY_S = 5.0
-_UP_AND_CLEAR = "\x1b[1A\r\x1b[J"
+_UP, _CLEAR = "\x1b[1A", "\r\x1b[J"
+_NO_GATE_DB = -100.0
+_NAME = 24  # characters of a preset's name that are shown
 
 
 def bar(level_db: float, width: int = BAR_WIDTH, full: str = "█", empty: str = "·") -> str:
@@ -31,28 +37,67 @@ def _level(level_db: float) -> str:
 
 
 def status_line(shared: SharedState, domains: tuple[str, ...], engine: str) -> str:
-    """Everything but the levels, in one line."""
+    """How it runs: domain, latency, load, faults, time and what is switched on."""
     get = shared.status_get
-    index = int(get("domain")) if math.isfinite(get("domain")) else 0
-    domain = domains[index] if 0 <= index < len(domains) else "?"
-    seconds = int(get("uptime")) if math.isfinite(get("uptime")) else 0
     resets = f"  resets {get('resets'):.0f}" if get("resets") else ""
-    flags = "".join(f"  {name.upper()}" for name in ("bypass", "mute") if shared.get(name) >= 0.5)
     return (
-        f"to {domain}  latency {get('latency_ms'):.1f} ms  load {100 * get('load'):.0f} % "
-        f"(max {100 * get('load_max'):.0f} %)  xruns {get('xruns'):.0f}{resets}  "
-        f"{engine}  {seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{flags}"
+        f"to {_domain(get('domain'), domains)}{_flags(shared)}  latency {get('latency_ms'):.1f} ms  "
+        f"load {100 * get('load'):.0f} % (max {100 * get('load_max'):.0f} %)  xruns {get('xruns'):.0f}{resets}  "
+        f"{engine}  {_clock(get('uptime'))}"
     )
 
 
-class TerminalView:
-    """Two lines redrawn in place on a terminal; elsewhere a line every few seconds, or on a change."""
+def control_line(shared: SharedState, domains: tuple[str, ...], preset: str) -> str:
+    """What the hands have set: domain or blend, mix, gains, preset."""
+    weights = {d: shared.get(f"blend/{i}") for i, d in enumerate(domains)}
+    blend = " + ".join(f"{w:.2f} {d}" for d, w in weights.items() if w > 0)
+    to = f"blend {blend}" if blend else f"set {_domain(shared.get('to'), domains)}"
+    gains = f"in {shared.get('input/gain_db'):+.1f} dB  out {shared.get('output/gain_db'):+.1f} dB"
+    shift = shared.get("transpose")
+    moved = f"  transpose {shift:+g}" if shift else ""
+    gate = "" if shared.get("input/gate_db") <= _NO_GATE_DB else f"  gate {_open(shared)}"
+    named = f"{preset[:_NAME]}: " if preset else ""
+    return f"{named}{to}  mix {shared.get('mix'):.2f}  {gains}{gate}{moved}"
 
-    def __init__(self, shared: SharedState, domains: tuple[str, ...], stream: TextIO | None = None) -> None:
+
+def _domain(number: float, domains: tuple[str, ...]) -> str:
+    return domains[int(number)] if math.isfinite(number) and 0 <= number < len(domains) else "?"
+
+
+def _open(shared: SharedState) -> str:
+    return "open" if shared.status_get("gate") else "shut"
+
+
+def _flags(shared: SharedState) -> str:
+    flags = "".join(f"  {n.upper()}" for n in ("freeze", "bypass", "mute") if shared.get(n) >= 0.5)
+    recorded, lost = shared.status_get("recording"), shared.status_get("recording_lost")
+    flags += f"  REC {_clock(recorded)}" if recorded > 0 else ""
+    return flags + (f" ({lost:.0f} samples lost)" if recorded > 0 and lost > 0 else "")
+
+
+def _clock(seconds: float) -> str:
+    whole = int(seconds) if math.isfinite(seconds) else 0
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+class TerminalView:
+    """A few lines redrawn in place on a terminal; elsewhere a line every few seconds, or on a change.
+
+    namespace: where the preset's name comes from, and the domains after another bundle was loaded.
+    """
+
+    def __init__(
+        self,
+        shared: SharedState,
+        domains: tuple[str, ...],
+        stream: TextIO | None = None,
+        namespace: Namespace | None = None,
+    ) -> None:
         self._shared = shared
-        self._domains = domains
+        self._given_domains = domains
+        self._namespace = namespace
         self._stream = stream or sys.stdout
-        self._drawn = False
+        self._drawn = 0  # lines on the screen that are drawn over next time
         self._broken = False
         self._last_line_s = -math.inf
         self._last_seen: tuple[float, ...] = ()
@@ -60,10 +105,14 @@ class TerminalView:
         self._glyphs = _glyphs(self._stream)
         self.engine = ""
 
+    @property
+    def _domains(self) -> tuple[str, ...]:
+        return self._namespace.domains if self._namespace is not None else self._given_domains
+
     def note(self, text: str) -> None:
         """A line that stays, above the bars."""
-        self._write((_UP_AND_CLEAR if self._drawn else "") + text + "\n")
-        self._drawn = False
+        self._write(_clear(self._drawn) + text + "\n")
+        self._drawn = 0
 
     def update(self) -> None:
         """Draw; called about ten times a second."""
@@ -76,7 +125,7 @@ class TerminalView:
         """Leave the cursor below the last line."""
         if self._drawn:
             self._write("\n")
-        self._drawn = False
+        self._drawn = 0
 
     def _draw(self) -> None:
         get, (full, empty) = self._shared.status_get, self._glyphs
@@ -85,9 +134,11 @@ class TerminalView:
             for name, key in (("in", "level_in_db"), ("out", "level_out_db"))
         )
         width = shutil.get_terminal_size().columns - 1
-        lines = [levels[:width], status_line(self._shared, self._domains, self.engine)[:width]]
-        self._write((_UP_AND_CLEAR if self._drawn else "") + "\n".join(lines))
-        self._drawn = True
+        preset = self._namespace.texts["preset"] if self._namespace is not None else ""
+        controls = control_line(self._shared, self._domains, preset)
+        lines = [levels, controls, status_line(self._shared, self._domains, self.engine)]
+        self._write(_clear(self._drawn) + "\n".join(line[:width] for line in lines))
+        self._drawn = len(lines)
 
     def _maybe_line(self) -> None:
         if self._shared.status_get("uptime") <= 0:
@@ -112,8 +163,12 @@ class TerminalView:
             self._broken = True
 
 
-def start_lines(info: dict[str, Any], osc: str) -> list[str]:
-    """What was opened and granted, how to grant the rest, where to send OSC; `info` comes from audio."""
+def _clear(lines: int) -> str:
+    return _UP * (lines - 1) + _CLEAR if lines else ""
+
+
+def start_lines(info: dict[str, Any], surfaces: Sequence[str]) -> list[str]:
+    """What was opened and granted, how to grant the rest, where to reach it (`surfaces`); `info` comes from audio."""
     first = (
         f"{info.get('input', 'input')} -> {info.get('output', 'output')}"
         f"   {info.get('rate', 0):g} Hz, block {info.get('block', 0)}, engine {info.get('engine', '?')}"
@@ -124,7 +179,7 @@ def start_lines(info: dict[str, Any], osc: str) -> list[str]:
     granted = "granted: " + (", ".join(info.get("granted", ())) or "nothing")
     advice = [f"not granted: {sentence}" for sentence in info.get("advice", ())]
     kept = [f"the earlier take of that name is now {info['kept']}"] if info.get("kept") else []
-    return [first, *kept, latency, granted, *advice, osc, "Ctrl-C stops"]
+    return [first, *kept, latency, granted, *advice, *surfaces, "Ctrl-C stops, ? lists the keys"]
 
 
 def end_line(stats: dict[str, Any], output: str) -> str:

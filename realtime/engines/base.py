@@ -6,20 +6,36 @@ Threading model: an engine belongs to one thread, the one that makes the audio. 
 from __future__ import annotations
 
 import ctypes
+import math
 import sys
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from realtime.audio.room import Room
 from realtime.errors import UserError
 
 if TYPE_CHECKING:
     from export.bundle import Bundle, Manifest
 
-__all__ = ["ENGINES", "Engine", "check_probe", "load_engine"]
+__all__ = ["ENGINES", "Cost", "Engine", "check_probe", "load_engine", "silent_latent"]
 
 ENGINES = ("auto", "onnx", "onnx-cuda", "torchscript")
+SILENCE_S = 0.4  # after that much silence an encoder has nothing else in its memory
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of one undisturbed step on this machine (lower quartile): the encoder's, and the slowest decoder's."""
+
+    encode_s: float
+    decode_s: float
+
+    def room(self, block_s: float) -> Room:
+        """What it means for a block that must be done in `block_s`."""
+        return Room(self.encode_s / block_s, self.decode_s / block_s)
 
 
 class Engine(Protocol):
@@ -28,11 +44,15 @@ class Engine(Protocol):
     encode: audio [block] -> `latent`, which every decoder then reads in place.
     decode: -> out [block]; noise [block] uniform in [0, 1), or None: the engine draws it. Several decoders
     may run in the same step. reset: one domain's decoder, or with None the encoder and all decoders.
+    latent: [D, T] float32, written by encode, may be changed in place before decode. temperature: of decoders
+    that draw, 1 = as trained. cost: measured by check_probe, None before.
     """
 
     name: str
     manifest: Manifest
     latent: np.ndarray
+    temperature: float
+    cost: Cost | None
 
     def encode(self, audio: np.ndarray) -> np.ndarray: ...
 
@@ -111,7 +131,10 @@ def checked(engine: Engine, bundle: Bundle) -> Engine:
 
 
 def check_probe(engine: Engine, bundle: Bundle) -> tuple[float, str]:
-    """Largest difference from the probe's outputs, and in which output; streamed from the initial state."""
+    """Largest difference from the probe's outputs, and in which output; streamed from the initial state.
+
+    Its steps are timed on the way: `engine.cost`.
+    """
     manifest, probe = bundle.manifest, bundle.probe()
     block = manifest.block
     engine.reset()
@@ -120,14 +143,35 @@ def check_probe(engine: Engine, bundle: Bundle) -> tuple[float, str]:
     latents = probe["latent"].reshape(manifest.latent_channels, len(audio), block // manifest.hop)
     out = np.zeros(block, np.float32)
     worst, where = 0.0, "the encoder"
+    times = np.zeros((len(audio), 1 + len(manifest.domains)))
     for i, piece in enumerate(audio):
-        error = float(np.abs(engine.encode(piece) - latents[:, i]).max())
+        start = time.perf_counter()
+        latent = engine.encode(piece)
+        times[i, 0] = time.perf_counter() - start
+        error = float(np.abs(latent - latents[:, i]).max())
         if not error <= worst:  # also when it is not a number
             worst, where = error, "the encoder"
         for index, domain in enumerate(manifest.domains):
+            start = time.perf_counter()
             engine.decode(index, out, None if noise is None else noise[i])
+            times[i, 1 + index] = time.perf_counter() - start
             error = float(np.abs(out - probe[f"audio.{domain.id}"][i * block : (i + 1) * block]).max())
             if not error <= worst:
                 worst, where = error, f"the domain {domain.id}"
     engine.reset()
+    # not the median: another program that runs during these milliseconds says nothing about the show
+    typical = np.quantile(times, 0.25, axis=0)
+    engine.cost = Cost(float(typical[0]), float(typical[1:].max()))
     return worst, where
+
+
+def silent_latent(engine: Engine) -> np.ndarray:
+    """What the encoder says of silence, [D]; leaves the engine reset."""
+    manifest = engine.manifest
+    audio = np.zeros(manifest.block, np.float32)
+    engine.reset()
+    for _ in range(math.ceil(SILENCE_S * manifest.sample_rate / manifest.block)):
+        engine.encode(audio)
+    silence = engine.latent[:, -1].copy()
+    engine.reset()
+    return silence

@@ -17,6 +17,7 @@ from realtime.errors import UserError
 
 if TYPE_CHECKING:
     from export.bundle import Bundle, Graph, State
+    from realtime.engines.base import Cost
 
 __all__ = ["OnnxEngine", "cuda_offered"]
 
@@ -121,6 +122,7 @@ class OnnxEngine:
     def __init__(self, bundle: Bundle, cuda: bool = False, seed: int | None = None) -> None:
         manifest = self.manifest = bundle.manifest
         self.name = "onnx-cuda" if cuda else "onnx"
+        self.cost: Cost | None = None
         self._audio = np.zeros((1, 1, manifest.block), np.float32)
         self._latent = np.zeros((1, manifest.latent_channels, manifest.block // manifest.hop), np.float32)
         self._noise = np.zeros((1, 1, manifest.block), np.float32)
@@ -143,6 +145,14 @@ class OnnxEngine:
                 _Stepper(bundle.read(domain.graph), graph, inputs, {"audio": self._out}, cuda)
             )
             self._noisy.append(any(port.name == "noise" for port in graph.inputs))
+
+    @property
+    def temperature(self) -> float:
+        return float(self._temperature[0])
+
+    @temperature.setter
+    def temperature(self, value: float) -> None:
+        self._temperature[0] = value
 
     def encode(self, audio: np.ndarray) -> np.ndarray:
         self._audio[0, 0] = audio

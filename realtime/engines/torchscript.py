@@ -15,6 +15,7 @@ from realtime.errors import UserError
 
 if TYPE_CHECKING:
     from export.bundle import Bundle, Graph
+    from realtime.engines.base import Cost
 
 __all__ = ["TorchScriptEngine"]
 
@@ -60,6 +61,7 @@ class TorchScriptEngine:
         torch.set_num_threads(1)
         torch.set_flush_denormal(True)
         manifest = self.manifest = bundle.manifest
+        self.cost: Cost | None = None
         files = ["torchscript/encoder.ts", *(f"torchscript/{d.id}.ts" for d in manifest.domains)]
         if any(file not in bundle.names for file in files):
             raise UserError(
@@ -75,6 +77,14 @@ class TorchScriptEngine:
         self._latent = torch.zeros(1, manifest.latent_channels, manifest.block // manifest.hop)
         self.latent = self._latent[0].numpy()
         self._random = np.random.default_rng(seed)
+
+    @property
+    def temperature(self) -> float:
+        return float(self._temperature[0])
+
+    @temperature.setter
+    def temperature(self, value: float) -> None:
+        self._temperature.fill_(value)
 
     def encode(self, audio: np.ndarray) -> np.ndarray:
         self._audio.numpy()[0, 0] = audio

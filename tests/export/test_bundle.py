@@ -15,7 +15,18 @@ import numpy as np
 import pytest
 
 from export import bundle as bundle_module
-from export.bundle import Bundle, BundleError, Domain, Graph, Manifest, Port, Probe, State, write_bundle
+from export.bundle import (
+    Bundle,
+    BundleError,
+    Domain,
+    Graph,
+    Manifest,
+    PitchLayout,
+    Port,
+    Probe,
+    State,
+    write_bundle,
+)
 
 BLOCK, CHANNELS, BLOCKS = 8, 3, 4
 
@@ -88,6 +99,25 @@ def test_round_trip(path: Path) -> None:
     assert bundle.probe()["latent"].shape == (CHANNELS, 8)
     assert Manifest.from_json(bundle.manifest.to_json()) == bundle.manifest
     assert bundle.domain("strings").name == "Strings"
+
+
+def test_the_pitch_layout_is_optional_and_checked(path: Path) -> None:
+    assert Bundle.open(path).manifest.pitch_latent is None
+    assert b"pitch_latent" not in dict(entries(path))["manifest.json"]
+    layout = {"lowest": 60, "pitches": 1, "free": 0, "room": 1, "bend": 0.6}
+    edit(path, {"pitch_latent": layout})
+    manifest = Bundle.open(path).manifest
+    assert manifest.pitch_latent == PitchLayout(60, 1, 0, 1, 0.6)
+    assert Manifest.from_json(manifest.to_json()) == manifest
+    for change, message in (
+        ({"room": 2}, "describes 4 channels, but latent_channels is 3"),
+        ({"bend": 0.0}, "pitch_latent.bend is 0.0 semitones"),
+        ({"lowest": 128}, "pitch_latent.lowest is 128"),
+        ({"rooms": 1}, "unknown key 'rooms' in pitch_latent; the nearest known one is 'room'"),
+    ):
+        edit(path, {"pitch_latent": layout | change})
+        with pytest.raises(BundleError, match=message):
+            Bundle.open(path)
 
 
 def test_equal_content_gives_equal_bytes(path: Path, tmp_path: Path) -> None:

@@ -17,14 +17,15 @@ import torch
 
 from export import freeze as freeze_module
 from export.__main__ import main
-from export.bundle import Bundle, BundleError
-from export.freeze import domain_id, freeze, pick_domains
+from export.bundle import Bundle, BundleError, PitchLayout
+from export.freeze import BEND, domain_id, freeze, pick_domains
 from export.steppers import OnnxStepper, stream
 from export.torchscript import load_script
 from export.verify import Row, format_table
 from tests.export.toys import Exported, make_checkpoint
 from umtn.checkpoint import load
 from umtn.config import preset
+from umtn.decoders.live import LiveDecoder
 from umtn.translator import Translator
 
 
@@ -83,6 +84,17 @@ def test_manifest(live: Exported) -> None:
     assert not any(name.startswith("weights/") for name in bundle.names)
     probe = bundle.probe()
     assert np.abs(probe["audio.strings"]).max() > 0 and np.abs(probe["audio"]).max() > 0.1
+
+
+def test_the_manifest_says_which_channels_are_pitches(live: Exported, wavenet: Exported) -> None:
+    manifest = Bundle.open(live.bundle).manifest
+    assert manifest.pitch_latent == PitchLayout(48, 24, 1, 4, BEND)
+    decoder = load(live.checkpoint).decoder("strings")
+    assert isinstance(decoder, LiveDecoder)
+    state = decoder.init_state(1)[: 1 + decoder.hiss_states]
+    _, semitones, _, _ = decoder.controls(torch.full((1, manifest.latent_channels, 1), 99.0), state)
+    assert float(semitones.max()) == pytest.approx(BEND)
+    assert Bundle.open(wavenet.bundle).manifest.pitch_latent is None
 
 
 def test_wavenet_bundle_holds_its_weights(wavenet: Exported) -> None:

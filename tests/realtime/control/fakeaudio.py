@@ -53,11 +53,12 @@ def main() -> int:
     """A whole performance over the fake."""
     from realtime.errors import UserError
     from realtime.performance import Performance
+    from realtime.surfaces import Wanted
 
     mode, port, output = sys.argv[1], int(sys.argv[2]), sys.argv[3]
     config = AudioConfig(bundle="", input=mode, output=output)
     try:
-        performance = Performance(config, DOMAINS, {"mix": 0.25}, ("127.0.0.1", port), TARGET)
+        performance = Performance(config, DOMAINS, {"mix": 0.25}, Wanted(osc=("127.0.0.1", port)), TARGET)
         if len(sys.argv) > 4:
             Path(sys.argv[4]).write_text(performance.shared.name)
         return performance.run()

@@ -19,6 +19,7 @@ from realtime.errors import UserError
 from realtime.performance import Performance
 from realtime.session import Session
 from realtime.shared import SharedState
+from realtime.surfaces import Wanted
 from tests.realtime.control.fakeaudio import DOMAINS, TARGET
 from tests.realtime.control.oscclient import Client, eventually
 
@@ -117,7 +118,7 @@ def test_it_ends_by_itself_when_audio_is_done(shared: SharedState) -> None:
 
 
 def test_an_osc_server_that_fails_is_opened_again_on_its_port() -> None:
-    performance = Performance(AudioConfig(bundle=""), DOMAINS, {}, ("127.0.0.1", 0), TARGET)
+    performance = Performance(AudioConfig(bundle=""), DOMAINS, {}, Wanted(osc=("127.0.0.1", 0)), TARGET)
     try:
         first = performance.osc
         assert first is not None
@@ -125,7 +126,7 @@ def test_an_osc_server_that_fails_is_opened_again_on_its_port() -> None:
         first.start()
         assert eventually(lambda: not first.alive)
         assert isinstance(first.failure, RuntimeError)
-        performance._keep_osc_alive()
+        performance.surfaces.tick()
         assert performance.osc is not None
         assert performance.osc.port == first.port
         client = Client(first.port)

@@ -7,6 +7,7 @@ import math
 
 import pytest
 
+from realtime.control.namespace import Namespace
 from realtime.control.terminal import TerminalView, bar, end_line, start_lines, status_line
 from realtime.shared import SharedState
 
@@ -86,7 +87,7 @@ def test_start_and_end_lines() -> None:
         "latency_ms": {"io": 5.0, "model": 7.5},
         "granted": ["SCHED_FIFO 5"], "advice": ["locked memory: do this"],
     }  # fmt: skip
-    text = "\n".join(start_lines(info, "OSC on 9100"))
+    text = "\n".join(start_lines(info, ["OSC on 9100"]))
     for part in (
         "latency 12.5 ms",
         "granted: SCHED_FIFO 5",
@@ -95,3 +96,40 @@ def test_start_and_end_lines() -> None:
     ):
         assert part in text
     assert end_line({"seconds": 5.0, "xruns": 1}, "x.wav") == "5.0 s played, 1 xruns; written: x.wav"
+
+
+def test_what_the_hands_have_set_is_shown(shared: SharedState, namespace: Namespace) -> None:
+    stream = Terminal()
+    view = TerminalView(shared, (), stream, namespace)
+    namespace.texts["preset"] = "Verse"
+    for name, value in (
+        ("to", 2.0),
+        ("mix", 0.25),
+        ("input/gain_db", -3.0),
+        ("mute", 1.0),
+        ("transpose", -12.0),
+    ):
+        shared.set(name, value)
+    shared.set("input/gate_db", -40.0)
+    shared.status_set("recording", 75.0)
+    shared.status_set("recording_lost", 12.0)
+    view.update()
+    shown = stream.getvalue()
+    for part in (
+        "Verse: set winds  mix 0.25  in -3.0 dB  out +0.0 dB  gate shut  transpose -12",
+        "to strings  MUTE  REC 0:01:15 (12 samples lost)  latency",
+    ):
+        assert part in shown
+    shared.set("blend/0", 0.5)
+    shared.set("blend/2", 0.25)
+    namespace.redomain(("harp", "piano", "oboe"), 8)
+    view.update()
+    assert "Verse: blend 0.50 harp + 0.25 oboe" in stream.getvalue()
+
+
+def test_garbage_in_the_parameters_is_shown_not_raised(shared: SharedState, namespace: Namespace) -> None:
+    view = TerminalView(shared, DOMAINS, Terminal(), namespace)
+    for value in (math.nan, math.inf, -1.0, 1e300):
+        shared.status[:] = value
+        shared.parameters[:] = value
+        view.update()

@@ -1,0 +1,128 @@
+"""What control asks of the audio process beyond parameters: record, stop recording, load another bundle.
+
+Threading model: everything here runs in the audio process's main thread.
+
+    control -> audio   ("record", path | "" | None)   begin; "" = a name with the date; None = stop
+                       ("load", path)
+    audio -> control   ("recording", {"path", "unsaved"})      began
+                       ("recorded", {"path", "seconds", "lost", "error"})
+                       ("record-failed", sentence)
+                       ("swapped", what describe() says and latency_ms)
+                       ("load-failed", sentence)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import metadata
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from realtime.audio.config import AudioConfig
+from realtime.audio.recording import Tape
+from realtime.audio.swap import Loader
+from realtime.audio.takes import default_name
+from realtime.audio.worker import Worker
+from realtime.errors import UserError
+
+__all__ = ["Commands"]
+
+CLOSE_S = 10.0
+Send = Callable[[tuple[str, Any]], None]
+
+
+class Commands:
+    """`poll` between looks at everything else; `close` after the last block. ahead: the model has two blocks."""
+
+    def __init__(self, config: AudioConfig, worker: Worker, send: Send, ahead: bool = False) -> None:
+        self._config, self._worker, self._send = config, worker, send
+        self._loader = Loader(worker, config.engine, Path(config.bundle), 2 if ahead else 1)
+        self._tape: Tape | None = None
+        self._told = False
+
+    def listen(self, conn: Connection, seconds: float) -> bool:
+        """Wait that long for messages and obey them; False once there is nobody left to talk to."""
+        try:
+            if conn.poll(seconds):
+                self.obey(*conn.recv())
+        except (OSError, EOFError):
+            return False
+        return True
+
+    def obey(self, kind: str, content: Any) -> None:
+        if kind == "record" and content is None:
+            self._stop_recording()
+        elif kind == "record":
+            self.record(str(content))
+        elif kind == "load" and (refusal := self._loader.start(Path(content))):
+            self._send(("load-failed", refusal))
+
+    def record(self, name: str) -> None:
+        """Begin; whatever is wrong is one sentence to control."""
+        if self._tape is not None:
+            self._send(("record-failed", f"{self._tape.path} is still being recorded; stop it first"))
+            return
+        worker = self._worker
+        try:
+            tape = Tape(
+                Path(name or default_name()),
+                worker.path.rate_hz,
+                worker.player,
+                self._facts(),
+                patient=not worker.paced,
+            )
+        except UserError as error:
+            self._send(("record-failed", str(error)))
+            return
+        self._tape = worker.recorder.tape = tape
+        self._told = False
+
+    def _facts(self) -> dict[str, Any]:
+        path = self._worker.path
+        return {
+            "program": _version(),
+            "bundle": str(self._loader.bundle.resolve()),
+            "sha256": self._loader.hash.text,
+            "engine": path.engine.name,
+            "block": self._config.block,
+            "slack": self._config.slack,
+            "domains": [domain.id for domain in path.engine.manifest.domains],
+        }
+
+    def _stop_recording(self) -> None:
+        if self._tape is not None:
+            self._tape.stop()
+
+    def poll(self) -> None:
+        """Carry on with what takes time."""
+        for message in self._loader.poll():
+            self._send(message)
+        tape = self._tape
+        if tape is None:
+            return
+        if tape.started and not self._told:
+            self._told = True
+            self._send(("recording", {"path": str(tape.path), "unsaved": sorted(tape.unsaved)}))
+        if tape.done and tape.join(0.0):
+            self._finish(tape)
+
+    def _finish(self, tape: Tape) -> None:
+        self._tape = self._worker.recorder.tape = None
+        seconds = tape.frames / self._worker.path.rate_hz
+        content = {"path": str(tape.path), "seconds": seconds, "lost": tape.lost, "error": tape.error}
+        self._send(("recorded", content))
+
+    def close(self) -> None:
+        """The sound is over: complete the file."""
+        if self._tape is not None:
+            self._tape.stop()
+            self._tape.join(CLOSE_S)
+            self._finish(self._tape)
+
+
+def _version() -> str:
+    try:
+        return metadata.version("umtn-live")
+    except metadata.PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,179 @@
+"""Another bundle while the old one plays: loaded, proved and warmed beside the music, then handed over.
+
+Threading model: `Loader` belongs to the main thread of the audio process, its work to a thread "loader". The
+audio thread finds `worker.incoming` and lets it take over (player.py); the old path is freed by the main thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export.bundle import Bundle
+from realtime.audio.background import free, step_back
+from realtime.audio.cells import DomainMap, fill
+from realtime.audio.player import Incoming
+from realtime.audio.signal_path import Controls, SignalPath
+from realtime.audio.snapshot import Plan, polite
+from realtime.audio.worker import Worker
+from realtime.engines import load_engine
+
+__all__ = ["FileHash", "Loader", "describe"]
+
+WARM_CALLS = 40
+ROOM = 0.85  # of the time, for two paths at once; beyond it one fades out before the other fades in
+SLOW = 0.9  # of the calls are quicker than a slow one
+PAUSE_S = 0.002
+
+
+class FileHash:
+    """SHA-256 of a file, computed beside everything else; `text` waits for it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._text = path, ""
+        self._thread = threading.Thread(target=self._run, name="hash", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        step_back()
+        try:
+            with self._path.open("rb") as file:
+                self._text = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:
+            self._text = ""  # gone since: whoever replays will be told that the bundle is another one
+
+    @property
+    def text(self) -> str:
+        self._thread.join()
+        return self._text
+
+
+def describe(path: SignalPath, bundle: Path) -> dict[str, Any]:
+    """What is told about a bundle that plays."""
+    manifest = path.engine.manifest
+    return {
+        "engine": path.engine.name,
+        "bundle": manifest.name,
+        "bundle_path": str(bundle),
+        "domains": [domain.id for domain in manifest.domains],
+        "latent_channels": manifest.latent_channels,
+        "model_rate": manifest.sample_rate,
+        "model_block": manifest.block,
+    }
+
+
+def _let_go(gone: list[Any]) -> None:
+    step_back()
+    free(gone)
+
+
+class Loader:
+    """`start` begins to load, `poll` (often) carries it on; its messages are for the control process.
+
+    engine: the name that was asked for, "auto" too. blocks: how many a call has time for (2 a block ahead).
+    """
+
+    def __init__(self, worker: Worker, engine: str, bundle: Path, blocks: int = 1) -> None:
+        self._worker, self._engine, self._blocks = worker, engine, blocks
+        self.bundle, self.hash = bundle, FileHash(bundle)
+        self._thread: threading.Thread | None = None
+        self._result: Incoming | str | None = None
+        self._waiting: Incoming | None = None
+        self._waiting_hash: FileHash | None = None
+        self._wanted = bundle
+        self._swaps = 0
+
+    @property
+    def busy(self) -> bool:
+        return self._thread is not None or self._waiting is not None
+
+    def start(self, path: Path) -> str | None:
+        """Begin; a sentence if that is not possible now."""
+        if self.busy:
+            return f"{self._wanted.name} is still being loaded; {path.name} was not"
+        self._wanted, self._result = path, None
+        self._waiting_hash = FileHash(path)
+        self._thread = threading.Thread(target=self._run, args=(path,), name="loader", daemon=True)
+        self._thread.start()
+        return None
+
+    def poll(self) -> list[tuple[str, Any]]:
+        """Messages (kind, content) since the last call; also frees what no longer plays."""
+        if self._worker.retired:
+            gone = [self._worker.retired.popleft()]
+            threading.Thread(target=_let_go, args=(gone,), name="free", daemon=True).start()
+        if self._thread is not None and not self._thread.is_alive():
+            self._thread = None
+            return self._loaded()
+        if self._waiting is not None and self._worker.player.path is self._waiting.path:
+            return self._swapped(self._waiting)
+        return []
+
+    def _loaded(self) -> list[tuple[str, Any]]:
+        result, self._result = self._result, None
+        if isinstance(result, Incoming):
+            self._waiting = self._worker.incoming = result
+            return []
+        return [("load-failed", f"{result}; {self.bundle.name} plays on")]
+
+    def _swapped(self, incoming: Incoming) -> list[tuple[str, Any]]:
+        assert self._waiting_hash is not None
+        self.bundle, self.hash, self._waiting = self._wanted, self._waiting_hash, None
+        return [("swapped", describe(incoming.path, self.bundle))]
+
+    # In the thread "loader"
+
+    def _run(self, path: Path) -> None:
+        step_back()
+        try:
+            self._result = self._prepare(path)
+        except ValueError as error:  # UserError, BundleError: a sentence each
+            self._result = str(error)
+        except Exception as error:
+            self._result = f"{path.name} cannot be loaded ({type(error).__name__}: {error})"
+
+    def _prepare(self, path: Path) -> Incoming:
+        worker = self._worker
+        bundle = Bundle.open(path)
+        time.sleep(PAUSE_S)
+        engine = load_engine(bundle, self._engine)
+        time.sleep(PAUSE_S)
+        old = worker.path.engine.manifest
+        domains = [domain.id for domain in bundle.manifest.domains]
+        same_latent = old.latent_channels == bundle.manifest.latent_channels
+        map_ = DomainMap([domain.id for domain in old.domains], domains, same_latent)
+        controls = Controls()
+        cells = worker.cells.copy()
+        fill(controls, cells)
+        map_.apply(controls, cells)
+        block = worker.block_length
+        new = SignalPath(engine, worker.path.rate_hz, block, controls)
+        overlap = self._both_fit(self._warm(new, block), block / worker.path.rate_hz)
+        plan = Plan(new, polite())
+        plan.capture()
+        about = {"bundle": str(path), "sha256": self._waiting_hash.text if self._waiting_hash else ""}
+        return Incoming(new, map_, overlap, {**about, "engine": engine.name}, plan)
+
+    def _both_fit(self, times: list[float], block_s: float) -> bool:
+        """Whether there is time for two paths, all calls together and the slow ones (which hold a model's block)."""
+        worker = self._worker
+        mean = worker.load + statistics.mean(times) / block_s
+        slow = worker.timing.percentile_us(SLOW) / 1e6 + times[int(SLOW * len(times))]
+        return not worker.paced or (mean < ROOM and slow < ROOM * self._blocks * block_s)
+
+    def _warm(self, path: SignalPath, block: int) -> list[float]:
+        """Run everything a few times; leaves a fresh path and returns the seconds that calls took, sorted."""
+        x, out, times = np.zeros(block, np.float32), np.zeros(block, np.float32), []
+        for _ in range(WARM_CALLS):
+            start = time.perf_counter()
+            path.process(x, out)
+            times.append(time.perf_counter() - start)
+            time.sleep(PAUSE_S)
+        path.start_over()
+        return sorted(times[WARM_CALLS // 4 :])

@@ -1,0 +1,151 @@
+"""Who plays with the program under test in bench_stage.py: a listener, a flood of sets, a page, MIDI knobs.
+
+Threading model: each function is the main of a process of its own and sends its figures through `results`.
+"""
+
+from __future__ import annotations
+
+import gc
+import socket
+import struct
+import sys
+import time
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from realtime.bench_jack import RATE_HZ, Probe, await_ports
+from realtime.parameters import PREFIX
+
+__all__ = ["FLOODED", "SETTLE_S", "flood", "head", "listen", "midi", "page", "rising"]
+
+CHANGE_EVERY_S = 2.0  # the domain changes
+SETTLE_S = 2.0
+# messages: a sender that was held up does not make up for more, or its burst would be the test
+MAX_BURST = 200
+MIDI_HZ = 200.0
+# parameter cell -> the range that its numbered values rise through; none of them silences the sound
+FLOODED: dict[str, tuple[float, float]] = {
+    "mix": (0.5, 1.0),
+    "input/gain_db": (-12.0, 0.0),
+    "output/gain_db": (-12.0, 0.0),
+    "input/gate_db": (-100.0, -80.0),
+    "crossfade_ms": (20.0, 80.0),
+    "temperature": (0.5, 1.0),
+    "transpose": (-0.5, 0.5),
+    "latent/scale/0": (0.75, 1.0),
+}
+
+
+def rising(low: float, high: float, total: int) -> list[float]:
+    """Numbered values: each higher than the one before, also as OSC carries them (float32)."""
+    return (low + (high - low) * np.arange(1, total + 1) / total).astype(np.float32).tolist()  # type: ignore[no-any-return]
+
+
+def flood(port: int, seconds: float, rate: int, go: Any, results: Any) -> None:
+    """Own process: one datagram a set, round robin; sends back name -> (how many, last value)."""
+    gc.disable()
+    names = list(FLOODED)
+    heads = [head(PREFIX + name) for name in names]
+    total = int(seconds * rate / len(names)) + 2
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    udp.connect(("127.0.0.1", port))
+    pack, sent, held_up = struct.Struct(">f").pack, 0, 0
+    values = [rising(*FLOODED[name], total) for name in names]
+    go.wait()
+    start = time.perf_counter()
+    while (now := time.perf_counter() - start) < seconds:
+        due = int(now * rate) - held_up
+        if due - sent > MAX_BURST:
+            held_up += due - sent - MAX_BURST
+            due = sent + MAX_BURST
+        while sent < due:
+            which, n = sent % len(names), sent // len(names)
+            with suppress(ConnectionError):
+                udp.send(heads[which] + pack(values[which][n]))
+            sent += 1
+        time.sleep(0.0002)
+    counts = [sent // len(names) + (which < sent % len(names)) for which in range(len(names))]
+    results.send({n: (c, values[i][c - 1] if c else 0.0) for i, (n, c) in enumerate(zip(names, counts))})
+
+
+def head(address: str) -> bytes:
+    """An OSC message with one float, without its float."""
+    raw = address.encode()
+    return raw + b"\0" * (4 - len(raw) % 4) + b",f\0\0"
+
+
+def listen(port: int, domains: int, seconds: float, ready: Any, go: Any, results: Any) -> None:
+    """Own process: plays the clip in, hears what comes out, and changes domains as a performer does."""
+    from pythonosc.udp_client import SimpleUDPClient
+
+    from realtime.audio.files import DEMO, FileSource
+
+    gc.disable()  # the listener is in the server's chain: its pauses would be counted as ours
+    sys.setswitchinterval(0.0002)
+    source = FileSource(DEMO, RATE_HZ)
+    clip = np.empty(source.frames, np.float32)
+    source.read(clip)
+    osc = SimpleUDPClient("127.0.0.1", port)
+    with Probe(clip) as probe:
+        await_ports(probe)
+        time.sleep(SETTLE_S)
+        probe.jump, before = 0.0, probe.server_xruns
+        ready.set()
+        go.wait()
+        end, turn = time.perf_counter() + seconds, 0
+        while (left := end - time.perf_counter()) > 0:
+            turn += 1
+            osc.send_message("/umtn/to", turn % domains)
+            time.sleep(min(CHANGE_EVERY_S, left))
+        figures = (probe.jump, probe.server_xruns - before, probe.loudest)
+    results.send(figures)
+
+
+def page(port: int, seconds: float, go: Any, results: Any) -> None:
+    """Own process: an open page; counts what is pushed to it."""
+    import asyncio
+
+    async def look() -> int:
+        import aiohttp
+
+        url, count = f"127.0.0.1:{port}", 0
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(f"ws://{url}/ui/socket", headers={"Origin": f"http://{url}"}) as page,
+        ):
+            end = None
+            while end is None or time.perf_counter() < end:
+                if end is None and go.is_set():
+                    end, count = time.perf_counter() + seconds, 0
+                with suppress(asyncio.TimeoutError):
+                    message = await page.receive(timeout=0.5)
+                    if message.type in (
+                        aiohttp.WSMsgType.CLOSED,
+                        aiohttp.WSMsgType.CLOSE,
+                        aiohttp.WSMsgType.ERROR,
+                    ):
+                        return -1
+                    count += 1
+        return count
+
+    try:
+        results.send(asyncio.run(look()))
+    except Exception as error:  # told in the figures; the measurement goes on without it
+        results.send(f"{type(error).__name__}: {error}")
+
+
+def midi(name: str, seconds: float, go: Any, results: Any) -> None:
+    """Own process: four knobs that turn all the time; mido's backend may be chosen by MIDO_BACKEND."""
+    import mido
+
+    with mido.open_output(name) as out:
+        go.wait()
+        start, sent = time.perf_counter(), 0
+        while (now := time.perf_counter() - start) < seconds:
+            while sent < now * MIDI_HZ:
+                out.send(mido.Message("control_change", control=20 + sent % 4, value=sent // 4 % 128))
+                sent += 1
+            time.sleep(0.002)
+    results.send(sent)

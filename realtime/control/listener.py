@@ -1,0 +1,190 @@
+"""One OSCQuery client on its WebSocket: what it listens to, what it sets, and how it is let go.
+
+Threading model: the asyncio loop of the HTTP server alone, except `tell`, which any thread may call.
+One task reads, one writes. The writer waits for a slow client, and what changes meanwhile is sent once, with
+its latest value; a client that takes nothing for SEND_S is dropped, and no one else has waited for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from realtime.control.contest import Who
+from realtime.control.namespace import ERROR, Namespace, Reply, Value
+from realtime.control.packet import Message, PacketError, decode, encode
+from realtime.control.routes import NORMALIZED
+from realtime.control.schedule import Schedule
+from realtime.control.schema import READ, Tree
+from realtime.control.values import quoted
+
+__all__ = ["HEARTBEAT_S", "MAX_MESSAGE_BYTES", "PUSH_HZ", "Listener"]
+
+PUSH_HZ = 30.0
+SEND_S = 5.0
+HEARTBEAT_S = 10.0  # a half-open client is found out within one and a half of these
+MAX_MESSAGE_BYTES = 65536
+MAX_WAITING = 256  # replies that have not been sent; further ones are dropped
+MAX_ERRORS_PER_S = 50
+TURN = 32  # messages after which others get their turn
+
+
+class Listener:
+    """Serves one open WebSocket until it closes. tree: gives the present one."""
+
+    def __init__(
+        self, socket: web.WebSocketResponse, name: str, space: Namespace, tree: Callable[[], Tree]
+    ) -> None:
+        self._socket = socket
+        self.name = name
+        self._space = space
+        self._tree = tree
+        self._revision = space.revision
+        self._heard: dict[str, Value | None] = {}
+        self._waiting: deque[bytes | str] = deque()
+        self._news = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._schedule = Schedule(self._act)
+        self._errors: tuple[float, int] = (0.0, 0)  # second, how many in it
+
+    async def serve(self, transport: asyncio.Transport | None) -> None:
+        """Read and write until either ends."""
+        writer = asyncio.create_task(self._write())
+        reader = asyncio.create_task(self._read())
+        try:
+            await asyncio.wait({writer, reader}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._schedule.clear()
+            for task in (writer, reader):
+                task.cancel()
+            await asyncio.gather(writer, reader, return_exceptions=True)
+            if not self._socket.closed and transport is not None:
+                transport.abort()  # a farewell would wait for it again
+
+    async def close(self) -> None:
+        """Say goodbye, within a moment."""
+        with suppress(Exception):
+            async with asyncio.timeout(0.3):
+                await self._socket.close(code=WSCloseCode.GOING_AWAY)
+
+    def tell(self, who: Who, text: str) -> None:
+        """An error sentence, from any thread."""
+        with suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._complain, text)
+
+    async def _read(self) -> None:
+        count = 0
+        async for message in self._socket:
+            if message.type is WSMsgType.TEXT:
+                self._command(message.data)
+            elif message.type is WSMsgType.BINARY:
+                self._packet(message.data)
+            count += 1
+            if count % TURN == 0:  # what has arrived already is read without waiting
+                await asyncio.sleep(0)
+
+    async def _write(self) -> None:
+        due = 0.0
+        while True:
+            await self._until_news()
+            if self._space.revision != self._revision:
+                self._path_changed()
+            while self._waiting:
+                await self._send(self._waiting.popleft())
+            if time.monotonic() >= due:
+                due = time.monotonic() + 0.9 / PUSH_HZ
+                await self._push()
+
+    async def _push(self) -> None:
+        """Values that have changed since they were sent last."""
+        nodes = self._tree().nodes
+        for path, last in list(self._heard.items()):
+            node = nodes.get(path)
+            value = None if node is None or node.read is None else node.read()
+            if node is not None and value is not None and value != last and path in self._heard:
+                self._heard[path] = value
+                await self._send(node.packet(value))
+
+    async def _until_news(self) -> None:
+        """A reply waits, or it is time to look for changed values."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1 / PUSH_HZ):
+                await self._news.wait()
+        self._news.clear()
+
+    async def _send(self, data: bytes | str) -> None:
+        async with asyncio.timeout(SEND_S):
+            await (self._socket.send_str(data) if isinstance(data, str) else self._socket.send_bytes(data))
+
+    def _path_changed(self) -> None:
+        """Another bundle: paths that are gone are no longer listened to, the others told anew."""
+        self._revision = self._space.revision
+        nodes = self._tree().nodes
+        self._heard = {path: None for path in self._heard if path in nodes}
+        self._waiting.append(json.dumps({"COMMAND": "PATH_CHANGED", "DATA": "/umtn"}))
+
+    def _command(self, text: str) -> None:
+        """LISTEN and IGNORE; anything else is an error."""
+        try:
+            content = json.loads(text)
+            command, path = content["COMMAND"], content["DATA"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            self._complain(f'wanted is {{"COMMAND": "LISTEN", "DATA": "/umtn/mix"}}, but {quoted(text)} came')
+            return
+        node = self._tree().nodes.get(path) if isinstance(path, str) else None
+        if command not in ("LISTEN", "IGNORE"):
+            self._complain(f"COMMAND can be LISTEN or IGNORE, but {quoted(command)} came")
+        elif node is None:
+            self._complain(f"{command} takes a path of the tree, but {quoted(path)} came")
+        elif command == "IGNORE":
+            self._heard.pop(path, None)
+        elif not node.access & READ:
+            self._complain(f"{quoted(path)} has no value to listen to")
+        else:
+            self._heard[path] = None  # so that its present value is sent first
+            self._news.set()
+
+    def _packet(self, data: bytes) -> None:
+        try:
+            messages = decode(data)
+        except PacketError as error:
+            self._complain(f"not understood: {error}; nothing was set")
+            return
+        for message in messages:
+            refused = self._schedule.put(message, None)
+            if refused:
+                self._complain(refused)
+
+    def _act(self, message: Message, sender: None) -> None:
+        address, arguments = message.address, message.arguments
+        try:
+            replies = self._space.answer(address, arguments)
+        except Exception as error:
+            self._complain(f"{address[:80]} failed inside the program ({error})")
+            return
+        self._say(replies)
+        if len(arguments) == 1 and not replies and address.removesuffix(NORMALIZED) in self._space.setters:
+            self._space.contest.note(address, arguments[0], self.name, self.tell)
+
+    def _complain(self, text: str) -> None:
+        self._say([(ERROR, (text,))])
+
+    def _say(self, replies: list[Reply]) -> None:
+        for address, arguments in replies:
+            if len(self._waiting) < MAX_WAITING and (address != ERROR or self._may_complain()):
+                self._waiting.append(encode(address, *arguments))
+                self._news.set()
+
+    def _may_complain(self) -> bool:
+        second, count = self._errors
+        now = time.monotonic()
+        if now - second >= 1.0:
+            second, count = now, 0
+        self._errors = (second, count + 1)
+        return count < MAX_ERRORS_PER_S

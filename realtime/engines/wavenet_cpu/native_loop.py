@@ -1,0 +1,263 @@
+"""The compiled kernel through ctypes, which lets go of the interpreter's lock during every call."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import platform
+from collections.abc import Callable
+from ctypes import POINTER, c_float, c_int32, c_int64, c_void_p
+
+import numpy as np
+
+from realtime.engines.wavenet_cpu import build
+from realtime.engines.wavenet_cpu.weights import Calibration, Steps, WavenetWeights, mulaw_table
+from realtime.errors import UserError
+
+__all__ = ["ISAS", "PRECISIONS", "NativeLoop", "supported"]
+
+ABI = 1
+PRECISIONS = ("fp32", "bf16", "int8")
+ISAS = ("plain", "avx2", "avxvnni", "avx512", "neon")
+_FASTEST_FIRST = ("avx512", "avxvnni", "avx2", "neon", "plain")
+_NEEDS = {
+    "avx2": "AVX2 and FMA",
+    "avxvnni": "AVX-VNNI",
+    "avx512": "AVX-512 (F, BW, DQ, VL) with VNNI",
+    "neon": "the Arm dot product instructions",
+}
+_floats = POINTER(c_float)
+
+
+class _Shape(ctypes.Structure):
+    _fields_ = [
+        *((n, c_int32) for n in ("layers", "residual", "skip", "classes", "latent", "hop", "streams")),
+        ("dilations", POINTER(c_int32)),
+    ]
+
+
+class _Weights(ctypes.Structure):
+    _fields_ = [
+        *(
+            (n, c_void_p)
+            for n in ("embed", "condition", "condition_bias", "dilated", "output", "output_bias")
+        ),
+        *((n, c_void_p) for n in ("head", "head_bias", "classify", "classify_bias", "audio")),
+    ]
+
+
+class _Steps(ctypes.Structure):
+    _fields_ = [(n, c_void_p) for n in ("input", "gated", "head", "classify")]
+
+
+@functools.cache
+def _library() -> ctypes.CDLL:
+    path = build.library()
+    try:
+        native = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise build.CompilerError(f"the native WaveNet kernel {path} cannot be loaded ({error})") from None
+    native.wn_create.restype = c_void_p
+    native.wn_create.argtypes = [POINTER(_Shape), POINTER(_Weights), POINTER(_Steps), c_int32, c_int32]
+    native.wn_bytes.restype = native.wn_stalls.restype = c_int64
+    for function, arguments in {
+        "wn_free": [c_void_p],
+        "wn_reset": [c_void_p, c_int32],
+        "wn_condition": [c_void_p, c_int32, c_void_p, c_int64],
+        "wn_run": [c_void_p, c_int32, *[c_void_p] * 6],
+        "wn_decode": [c_void_p, c_int32, *[c_void_p] * 4],
+        "wn_record": [c_void_p, c_void_p],
+    }.items():
+        getattr(native, function).argtypes = arguments
+        getattr(native, function).restype = None
+    native.wn_bytes.argtypes = native.wn_stalls.argtypes = [c_void_p]
+    native.wn_pair.argtypes, native.wn_pair.restype = [c_void_p, c_int32], c_int32
+    if native.wn_abi() != ABI:
+        raise build.CompilerError(f"{path} is of another version; delete it, and it is compiled again")
+    return native
+
+
+def supported(precision: str) -> tuple[str, ...]:
+    """The instruction sets that can run this precision here, the fastest first."""
+    p, native = PRECISIONS.index(precision), _library()
+    return tuple(isa for isa in _FASTEST_FIRST if native.wn_supports(ISAS.index(isa), p))
+
+
+def pick_isa(precision: str, isa: str | None) -> str:
+    """The asked instruction set, or the fastest; UserError where this CPU or build has it not."""
+    here = supported(precision)
+    if isa is None:
+        if not here:
+            raise UserError(f"{precision} needs instructions that this CPU has not; use fp32 or int8")
+        return here[0]
+    if isa not in ISAS:
+        raise UserError(f"unknown instruction set {isa!r}; known are {', '.join(ISAS)}")
+    if isa not in here:
+        needs = "AVX-512 with BF16" if precision == "bf16" else _NEEDS.get(isa, isa)
+        can = f"{precision} can run here with {', '.join(here)}" if here else "use fp32 or int8"
+        raise UserError(
+            f"{precision} by {isa} needs {needs}, which this CPU ({platform.machine()}) or this build of the "
+            f"kernel has not; {can}"
+        )
+    return isa
+
+
+class NativeLoop:
+    """See `SampleLoop`. `isa`: one of ISAS, or None for the fastest."""
+
+    def __init__(
+        self,
+        weights: WavenetWeights,
+        precision: str = "fp32",
+        streams: int = 1,
+        isa: str | None = None,
+        calibration: Calibration | None = None,
+        cores: int = 1,
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise UserError(f"unknown precision {precision!r}; known are {', '.join(PRECISIONS)}")
+        self.isa = pick_isa(precision, isa)
+        self.weights, self.precision, self.streams = weights, precision, streams
+        self.name = f"native {self.isa}"
+        self._native = _library()
+        self._handle = self._create(calibration or weights.calibration)
+        self.cores = cores
+        if cores != 1:
+            self._pair(cores)
+
+    def _create(self, calibration: Calibration | None) -> int:
+        w, a = self.weights, self.weights.arrays
+        steps: Steps | None = None
+        if self.precision == "int8":
+            if calibration is None:
+                raise UserError("int8 needs a calibration, and these weights have none; use fp32")
+            steps = calibration.steps(w.layers, w.residual, w.skip)
+        dilations = (c_int32 * w.layers)(*w.dilations)
+        shape = _Shape(w.layers, w.residual, w.skip, w.classes, w.latent, w.hop, self.streams, dilations)
+        audio = mulaw_table(w.classes)
+
+        def rows(key: str) -> ctypes.Array[c_void_p]:
+            return (c_void_p * w.layers)(*(a[key.format(i)].ctypes.data for i in range(w.layers)))
+
+        tables = [rows(kind) for kind in ("dilated.{}.weight", "output.{}.weight", "output.{}.bias")]
+        plain = [a[k].ctypes.data for k in ("embed.weight", "condition.weight", "condition.bias")]
+        head = [a[f"{k}.{p}"].ctypes.data for k in ("head", "classify") for p in ("weight", "bias")]
+        given = _Weights(*plain, *(ctypes.addressof(t) for t in tables), *head, audio.ctypes.data)
+        scale = None
+        if steps is not None:
+            scale = _Steps(*(getattr(steps, n).ctypes.data for n in ("input", "gated", "head", "classify")))
+        handle = self._native.wn_create(
+            shape, given, scale, ISAS.index(self.isa), PRECISIONS.index(self.precision)
+        )
+        if not handle:
+            raise UserError(
+                f"there is not enough memory for the decoder {w.name} with {self.streams} streams"
+            )
+        return int(handle)
+
+    def _pair(self, cores: int) -> None:
+        """A helper thread on the last CPU that this process may use; the caller keeps off it with `stay_off`."""
+        cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+        many = len(cpus) or os.cpu_count() or 1
+        if cores != 2 or many < 2:
+            raise UserError(f"{cores} cores were asked for, but 1 or 2 of the {many} here can be used")
+        self.helper_cpu = cpus[-1] if cpus else -1
+        if not self._native.wn_pair(self._handle, self.helper_cpu):
+            raise UserError("a second core cannot be used on this system; leave out --cores 2")
+
+    def stay_off(self) -> None:
+        """Keep the calling thread off the helper's CPU, where the system lets it choose."""
+        if self.cores == 2 and self.helper_cpu >= 0:
+            os.sched_setaffinity(0, os.sched_getaffinity(0) - {self.helper_cpu} or {self.helper_cpu})
+
+    @property
+    def stalls(self) -> int:
+        """How often the second core was late, so that the first went on alone for a while."""
+        return int(self._native.wn_stalls(self._handle))
+
+    @property
+    def bytes(self) -> int:
+        """Size of the packed weights and tables."""
+        return int(self._native.wn_bytes(self._handle))
+
+    def reset(self, stream: int | None = None) -> None:
+        self._native.wn_reset(self._handle, -1 if stream is None else stream)
+
+    def condition(self, stream: int, latent: np.ndarray) -> None:
+        if latent.dtype != np.float32 or latent.shape != (self.weights.latent,):
+            raise ValueError(
+                f"latent {latent.dtype} {latent.shape}, float32 ({self.weights.latent},) was wanted"
+            )
+        if not 0 <= stream < self.streams:
+            raise ValueError(f"stream {stream} of {self.streams}")
+        self._native.wn_condition(self._handle, stream, latent.ctypes.data, latent.strides[0] // 4)
+
+    def run(
+        self,
+        noise: np.ndarray,
+        temperature: np.ndarray,
+        audio: np.ndarray,
+        forced: np.ndarray | None = None,
+        classes: np.ndarray | None = None,
+        logits: np.ndarray | None = None,
+    ) -> None:
+        count = noise.shape[1]
+        rows = (self.streams, count)
+        self._native.wn_run(
+            self._handle,
+            count,
+            _address(noise, rows),
+            _address(temperature, (self.streams,)),
+            None if forced is None else _address(forced, rows, np.int32),
+            _address(audio, rows),
+            None if classes is None else _address(classes, rows, np.int32),
+            None if logits is None else _address(logits, (*rows, self.weights.classes)),
+        )
+
+    def decode(
+        self, latent: np.ndarray, noise: np.ndarray, temperature: np.ndarray, audio: np.ndarray
+    ) -> None:
+        self.bind(latent, noise, temperature, audio)()
+
+    def bind(
+        self, latent: np.ndarray, noise: np.ndarray, temperature: np.ndarray, audio: np.ndarray
+    ) -> Callable[[], None]:
+        frames = latent.shape[2]
+        rows = (self.streams, frames * self.weights.hop)
+        _address(latent, (self.streams, self.weights.latent, frames))
+        _address(noise, rows)
+        _address(temperature, (self.streams,))
+        _address(audio, rows)
+        arrays = (latent, noise, temperature, audio)
+        # the loop and the arrays live as long as the call does
+        return functools.partial(_decode, self, frames, arrays, *(array.ctypes.data for array in arrays))
+
+    def record(self) -> np.ndarray:
+        """fp32: from now on the largest magnitudes are gathered in the array returned (see `Calibration`)."""
+        w = self.weights
+        self._maxima = np.zeros(2 * w.layers * w.residual + 2 * w.skip, np.float32)
+        self._native.wn_record(self._handle, self._maxima.ctypes.data)
+        return self._maxima
+
+    def close(self) -> None:
+        if handle := getattr(self, "_handle", 0):
+            self._native.wn_free(handle)
+            self._handle = 0
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _decode(loop: NativeLoop, frames: int, arrays: tuple[np.ndarray, ...], *addresses: int) -> None:
+    loop._native.wn_decode(loop._handle, frames, *addresses)
+
+
+def _address(array: np.ndarray, shape: tuple[int, ...], dtype: type = np.float32) -> int:
+    """Where its numbers lie; the kernel believes every pointer, so nothing else gets past here."""
+    if array.dtype != dtype or array.shape != shape or not array.flags.c_contiguous:
+        raise ValueError(
+            f"contiguous {dtype.__name__} {shape} was wanted, not {array.dtype} {array.shape}"
+            f"{'' if array.flags.c_contiguous else ' with gaps'}"
+        )
+    return array.ctypes.data

@@ -1,0 +1,139 @@
+"""The sample loop compiled by numba, fp32: for machines without a C++ compiler. numba is imported only here."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from realtime.engines.wavenet_cpu.numpy_loop import clean_latent
+from realtime.engines.wavenet_cpu.weights import WavenetWeights, mulaw_table
+from realtime.errors import UserError
+
+__all__ = ["NumbaLoop"]
+
+
+class NumbaLoop:
+    """See `SampleLoop`. Compiled once per user (numba's cache), then loaded in a fraction of a second."""
+
+    name, precision = "numba", "fp32"
+
+    def __init__(self, weights: WavenetWeights, streams: int = 1) -> None:
+        try:
+            from realtime.engines.wavenet_cpu import numba_kernel
+        except ImportError:
+            raise UserError(
+                "the WaveNet decoder needs a C++ compiler or the package numba, and has neither; "
+                "pip install numba, or use --engine onnx"
+            ) from None
+        self._kernel = numba_kernel
+        self.weights, self.streams = weights, streams
+        self._audio = mulaw_table(weights.classes)
+        self._arrays = _pack(weights)
+        rows = weights.layers * 2 * weights.residual + weights.skip
+        self._condition = np.zeros((streams, rows), np.float32)
+        self._states = [_State(weights) for _ in range(streams)]
+        self._scratch = _scratch(weights)
+        self.reset()
+        quiet = np.full(weights.latent, 0.0, np.float32)
+        for stream in range(streams):
+            self.condition(stream, quiet)
+        nothing = np.zeros((streams, 0), np.float32)
+        self.run(nothing, np.ones(streams, np.float32), nothing)  # compiles now, not in the first block
+
+    def reset(self, stream: int | None = None) -> None:
+        for i, state in enumerate(self._states):
+            if stream is None or i == stream:
+                state.ring.fill(0)
+                state.taps.fill(0)
+                state.last[:] = self.weights.classes // 2, self.weights.classes, 0
+
+    def condition(self, stream: int, latent: np.ndarray) -> None:
+        self._kernel.fold(
+            self._arrays.condition, self._arrays.bias, clean_latent(latent), self._condition[stream]
+        )
+
+    def run(
+        self,
+        noise: np.ndarray,
+        temperature: np.ndarray,
+        audio: np.ndarray,
+        forced: np.ndarray | None = None,
+        classes: np.ndarray | None = None,
+        logits: np.ndarray | None = None,
+    ) -> None:
+        none, none2 = np.zeros(0, np.int32), np.zeros((0, 0), np.float32)
+        for i, state in enumerate(self._states):
+            self._kernel.run(
+                self._arrays.all,
+                self._audio,
+                (state.ring, state.taps, state.last),
+                self._scratch,
+                self._condition[i],
+                noise[i],
+                temperature[i],
+                none if forced is None else forced[i],
+                audio[i],
+                none if classes is None else classes[i],
+                none2 if logits is None else logits[i],
+            )
+
+    def bind(
+        self, latent: np.ndarray, noise: np.ndarray, temperature: np.ndarray, audio: np.ndarray
+    ) -> Callable[[], None]:
+        return functools.partial(self.decode, latent, noise, temperature, audio)
+
+    def decode(
+        self, latent: np.ndarray, noise: np.ndarray, temperature: np.ndarray, audio: np.ndarray
+    ) -> None:
+        hop = self.weights.hop
+        for frame in range(latent.shape[2]):
+            for stream in range(self.streams):
+                self.condition(stream, latent[stream, :, frame])
+            piece = slice(frame * hop, (frame + 1) * hop)
+            self.run(noise[:, piece], temperature, audio[:, piece])
+
+
+class _State:
+    """One stream: rings and ready taps of all layers, one after the other; last class, the one before, time."""
+
+    def __init__(self, weights: WavenetWeights) -> None:
+        r = weights.residual
+        self.ring = np.zeros((sum(weights.dilations), r), np.float32)
+        self.taps = np.zeros((sum(min(d, 8) for d in weights.dilations), 2 * r), np.float32)
+        self.last = np.zeros(3, np.int64)
+
+
+class _pack:
+    """Weights as the kernel walks through them: a row of each matrix holds one input's share of all outputs."""
+
+    def __init__(self, w: WavenetWeights) -> None:
+        a, r, s, n = w.arrays, w.residual, w.skip, w.layers
+        embed = a["embed.weight"]
+        dilated = [a[f"dilated.{i}.weight"] for i in range(n)]
+        past = np.stack([np.ascontiguousarray(m[:, :, 0].T) for m in dilated])
+        now = np.stack([np.ascontiguousarray(m[:, :, 1].T) for m in dilated])
+        # the first layer's input is one of the embeddings: tables take the place of both products
+        tables = (np.concatenate([embed @ past[0], np.zeros((1, 2 * r), np.float32)]), embed @ now[0])
+        outputs, biases = np.zeros((n, r, r + s), np.float32), np.zeros((n, r + s), np.float32)
+        for i in range(n):
+            rows = a[f"output.{i}.weight"][:, :, 0].T
+            outputs[i, :, r:], biases[i, r:] = rows[:, :s], a[f"output.{i}.bias"][:s]
+            if rows.shape[1] > s:
+                outputs[i, :, :r], biases[i, :r] = rows[:, s:], a[f"output.{i}.bias"][s:]
+        head = np.ascontiguousarray(a["head.weight"][:, :, 0].T)
+        classify = np.ascontiguousarray(a["classify.weight"][:, :, 0].T)
+        dilations = np.array(w.dilations, np.int64)
+        self.condition = np.ascontiguousarray(a["condition.weight"][:, :, 0].T)
+        self.bias = a["condition.bias"]
+        self.all: tuple[Any, ...] = (
+            embed, *tables, past, now, outputs, biases, head, a["head.bias"], classify, a["classify.bias"],
+            dilations,
+        )  # fmt: skip
+
+
+def _scratch(w: WavenetWeights) -> tuple[np.ndarray, ...]:
+    sizes = (w.residual, 2 * w.residual, w.residual, w.residual + w.skip, w.skip, w.skip, w.classes)
+    return tuple(np.zeros(size, np.float32) for size in sizes)

@@ -1,0 +1,108 @@
+"""The sample loop in plain numpy: slow, short, and what the fast ones are tested against."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+
+from realtime.engines.wavenet_cpu.weights import WavenetWeights, mulaw_table
+
+__all__ = ["NumpyLoop", "clean_latent"]
+
+
+def clean_latent(latent: np.ndarray) -> np.ndarray:
+    """What is not a number would stay in the rings for ever; -> finite float32, at most 1e6."""
+    return np.nan_to_num(latent, nan=0.0, posinf=1e6, neginf=-1e6).clip(-1e6, 1e6).astype(np.float32)
+
+
+class NumpyLoop:
+    """See `SampleLoop`."""
+
+    name, precision = "numpy", "fp32"
+
+    def __init__(self, weights: WavenetWeights, streams: int = 1) -> None:
+        self.weights, self.streams = weights, streams
+        self._audio = mulaw_table(weights.classes)
+        rows = weights.arrays["condition.weight"].shape[0]
+        self._condition = np.tile(weights.arrays["condition.bias"], (streams, 1)).reshape(streams, rows)
+        self._rings = [np.zeros((streams, d, weights.residual), np.float32) for d in weights.dilations]
+        self._last = np.zeros(streams, np.int64)
+        self._time = 0
+        self.reset()
+
+    def reset(self, stream: int | None = None) -> None:
+        chosen = slice(None) if stream is None else stream
+        self._last[chosen] = self.weights.classes // 2
+        for ring in self._rings:
+            ring[chosen] = 0.0
+
+    def condition(self, stream: int, latent: np.ndarray) -> None:
+        a = self.weights.arrays
+        folded = a["condition.weight"][:, :, 0] @ clean_latent(latent) + a["condition.bias"]
+        self._condition[stream] = folded
+
+    def run(
+        self,
+        noise: np.ndarray,
+        temperature: np.ndarray,
+        audio: np.ndarray,
+        forced: np.ndarray | None = None,
+        classes: np.ndarray | None = None,
+        logits: np.ndarray | None = None,
+    ) -> None:
+        for i in range(noise.shape[1]):
+            y = self._logits()
+            drawn = _draw(y, noise[:, i], temperature)
+            audio[:, i] = self._audio[drawn]
+            if classes is not None:
+                classes[:, i] = drawn
+            if logits is not None:
+                logits[:, i] = y
+            self._last[:] = drawn if forced is None else forced[:, i].clip(0, self.weights.classes - 1)
+            self._time += 1
+
+    def bind(
+        self, latent: np.ndarray, noise: np.ndarray, temperature: np.ndarray, audio: np.ndarray
+    ) -> Callable[[], None]:
+        return functools.partial(self.decode, latent, noise, temperature, audio)
+
+    def decode(
+        self, latent: np.ndarray, noise: np.ndarray, temperature: np.ndarray, audio: np.ndarray
+    ) -> None:
+        hop = self.weights.hop
+        for frame in range(latent.shape[2]):
+            for stream in range(self.streams):
+                self.condition(stream, latent[stream, :, frame])
+            piece = slice(frame * hop, (frame + 1) * hop)
+            self.run(noise[:, piece], temperature, audio[:, piece])
+
+    def _logits(self) -> np.ndarray:
+        """[B, A] of the next sample; the rings take this sample's signals."""
+        w, a = self.weights, self.weights.arrays
+        r, s = w.residual, w.skip
+        h = a["embed.weight"][self._last]
+        total = np.zeros((self.streams, s), np.float32)
+        for i, ring in enumerate(self._rings):
+            slot = self._time % w.dilations[i]
+            taps = a[f"dilated.{i}.weight"]
+            y = ring[:, slot] @ taps[:, :, 0].T + h @ taps[:, :, 1].T
+            y += self._condition[:, 2 * r * i : 2 * r * (i + 1)]
+            ring[:, slot] = h
+            z = np.tanh(y[:, r:]) * (0.5 + 0.5 * np.tanh(0.5 * y[:, :r]))
+            out = z @ a[f"output.{i}.weight"][:, :, 0].T + a[f"output.{i}.bias"]
+            total += out[:, :s]
+            if out.shape[1] > s:
+                h = h + out[:, s:]
+        y = np.maximum(total, 0) @ a["head.weight"][:, :, 0].T + a["head.bias"]
+        y += self._condition[:, 2 * r * w.layers :]
+        return np.asarray(np.maximum(y, 0) @ a["classify.weight"][:, :, 0].T + a["classify.bias"])
+
+
+def _draw(logits: np.ndarray, uniform: np.ndarray, temperature: np.ndarray) -> np.ndarray:
+    """Inverse-CDF, as `umtn.decoders.wavenet.draw`."""
+    sharp = logits / np.maximum(temperature, 1e-3)[:, None]
+    p = np.exp(sharp - sharp.max(axis=1, keepdims=True))
+    passed = np.cumsum(p, axis=1) <= uniform[:, None] * p.sum(axis=1, keepdims=True)
+    return np.asarray(passed.sum(axis=1).clip(1, logits.shape[1] - 1))

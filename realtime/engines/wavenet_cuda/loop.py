@@ -1,0 +1,221 @@
+"""The sample loop on a GPU: the same interface as the CPU's loops, a launch for each piece of audio.
+
+State (rings, last class) lives in the GPU's memory between launches. Nothing is allocated after the first call
+of each size.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from realtime.engines.wavenet_cpu import WavenetWeights
+from realtime.engines.wavenet_cpu.numpy_loop import clean_latent
+from realtime.engines.wavenet_cpu.weights import mulaw_table
+from realtime.engines.wavenet_cuda.device import SMALL_BLOCK, CudaDevice, Device
+from realtime.engines.wavenet_cuda.pack import pack
+from realtime.engines.wavenet_cuda.plan import Plan, make_plan
+from realtime.errors import UserError
+
+__all__ = ["CLUSTERS", "CudaLoop"]
+
+CLUSTERS = (16, 8, 1)  # the larger, the fewer hops through L2; 16 only on some chips, 1 = none
+PATIENCE_S = 0.5
+_COUNTS = 1 << 32
+_MODEL = (
+    "layers", "head", "embed", "output_bias", "classify_bias", "audio_of", "dilation", "ring_start", "ring",
+    "last", "mail", "token", "error",
+)  # fmt: skip
+
+
+class CudaLoop:
+    """See `SampleLoop`. `cluster`: one of CLUSTERS, or None for the first that runs. `device`: None = the GPU.
+
+    UserError: no GPU, a decoder or a number of streams that does not fit, a launch that failed, a stuck kernel.
+    """
+
+    precision = "fp16"
+
+    def __init__(
+        self,
+        weights: WavenetWeights,
+        streams: int = 1,
+        device: Device | None = None,
+        cluster: int | None = None,
+        warps: int = 0,
+    ) -> None:
+        self.weights, self.streams = weights, streams
+        self._device = device or CudaDevice()
+        self._count = 0  # samples drawn, modulo 2^32
+        self._buffers: dict[str, tuple[int, int]] = {}
+        self.patience_ns = int(PATIENCE_S * 1e9)
+        self.plan = self._choose(cluster, warps)
+        self.name = f"cuda {self._device.name}" + (f", clusters of {self.plan.cluster}" if self.plan.cluster > 1 else "")
+
+    def _choose(self, cluster: int | None, warps: int) -> Plan:
+        """The first cluster size that this GPU takes and that draws two samples."""
+        chip = self._device.chip
+        sizes = (cluster,) if cluster else CLUSTERS if chip.clusters else (1,)
+        for size in sizes:
+            plan = make_plan(self.weights, chip, self.streams, size, warps)
+            try:
+                self._device.load(plan)
+                self._upload(plan)
+                self._try()
+                return plan
+            except UserError:
+                if size == sizes[-1]:
+                    raise
+        raise AssertionError("no cluster size was tried")
+
+    def _upload(self, plan: Plan) -> None:
+        self._device.free()
+        self._buffers.clear()
+        self.plan = plan
+        packed = pack(self.weights, plan, mulaw_table(self.weights.classes))
+        slots, b = sum(self.weights.dilations), self.streams
+        at = {key: self._put(array) for key, array in packed.items()}
+        empty = {
+            "ring": b * slots * plan.residual * 2,
+            "last": 4 * b,
+            "mail": (plan.layers + 1) * 2 * b * plan.width * 8,
+            "token": 2 * b * 8,
+            "error": 4,
+        }
+        at |= {key: self._put(np.zeros(size, np.uint8)) for key, size in empty.items()}
+        self._at, self._slots = at, slots
+        self._model: tuple[Any, ...] = (*(at[key] for key in _MODEL), np.int64(slots))
+        self._rows = plan.layers * 2 * plan.residual + plan.skip
+        self._latent = np.zeros((b, self.weights.latent), np.float32)
+        self._error = np.zeros(1, np.uint32)
+        self._stale = True  # whether `_latent` has yet to be folded
+        self.reset()
+
+    def _try(self) -> None:
+        noise, audio = np.full((self.streams, 2), 0.5, np.float32), np.zeros((self.streams, 2), np.float32)
+        self.run(noise, np.ones(self.streams, np.float32), audio)
+        self.reset()
+
+    def _put(self, array: np.ndarray) -> int:
+        address = self._device.allocate(array.nbytes)
+        self._device.write(address, np.ascontiguousarray(array))
+        return address
+
+    def _buffer(self, name: str, size: int) -> int:
+        """Memory that grows: the address of at least `size` bytes."""
+        address, held = self._buffers.get(name, (0, 0))
+        if held < size:
+            address = self._device.allocate(size)
+            self._buffers[name] = address, size
+        return address
+
+    def reset(self, stream: int | None = None) -> None:
+        blocks = 64
+        args = (np.int64(self._slots), np.int32(-1 if stream is None else stream), np.int32(blocks * SMALL_BLOCK))
+        self._device.launch("wn_reset", blocks, (self._at["ring"], self._at["last"], *args))
+
+    def condition(self, stream: int, latent: np.ndarray) -> None:
+        if latent.dtype != np.float32 or latent.shape != (self.weights.latent,):
+            raise ValueError(f"latent {latent.dtype} {latent.shape}, float32 ({self.weights.latent},) was wanted")
+        self._latent[stream] = clean_latent(latent)
+        self._stale = True
+
+    def run(
+        self,
+        noise: np.ndarray,
+        temperature: np.ndarray,
+        audio: np.ndarray,
+        forced: np.ndarray | None = None,
+        classes: np.ndarray | None = None,
+        logits: np.ndarray | None = None,
+    ) -> None:
+        if noise.shape[1] == 0:
+            return
+        if self._stale:
+            self._fold(self._latent[:, :, None])
+            self._stale = False
+        self._launch(noise, temperature, audio, noise.shape[1], forced, classes, logits)
+
+    def decode(
+        self, latent: np.ndarray, noise: np.ndarray, temperature: np.ndarray, audio: np.ndarray
+    ) -> None:
+        if latent.shape[:2] != (self.streams, self.weights.latent):
+            raise ValueError(f"latent {latent.shape}, ({self.streams}, {self.weights.latent}, T) was wanted")
+        if latent.shape[2] == 0:
+            return
+        clean = clean_latent(latent)
+        self._fold(clean)
+        self._launch(noise, temperature, audio, self.weights.hop)
+        self._latent[:] = clean[:, :, -1]
+        self._stale = latent.shape[2] > 1
+
+    def _fold(self, latent: np.ndarray) -> None:
+        """latent [B, D, T] -> what the layers add, on the GPU."""
+        frames = latent.shape[2]
+        source = self._buffer("latent", latent.nbytes)
+        self._device.write(source, np.ascontiguousarray(latent))
+        target = self._buffer("condition", 4 * frames * self.streams * self._rows)
+        args = (self._at["condition_weight"], self._at["condition_bias"], source, target)
+        blocks = math.ceil(frames * self.streams * self._rows / SMALL_BLOCK)
+        self._device.launch(
+            "wn_condition", blocks, (*args, np.int32(self.weights.latent), np.int32(frames))
+        )
+
+    def _launch(
+        self,
+        noise: np.ndarray,
+        temperature: np.ndarray,
+        audio: np.ndarray,
+        hop: int,
+        forced: np.ndarray | None = None,
+        classes: np.ndarray | None = None,
+        logits: np.ndarray | None = None,
+    ) -> None:
+        b, n = self.streams, noise.shape[1]
+        given = {"noise": (noise, np.float32), "temperature": (temperature, np.float32)}
+        given |= {} if forced is None else {"forced": (forced, np.int32)}
+        at: dict[str, int] = {"forced": 0, "logits": 0}
+        for name, (array, dtype) in given.items():
+            if array.shape != ((b,) if name == "temperature" else (b, n)):
+                raise ValueError(f"{name} {array.shape} for {b} streams of {n} samples")
+            at[name] = self._buffer(name, 4 * array.size)
+            self._device.write(at[name], np.ascontiguousarray(array, dtype))
+        for name in ("audio", "classes"):
+            at[name] = self._buffer(name, 4 * b * n)
+        if logits is not None:
+            at["logits"] = self._buffer("logits", 4 * b * n * self.weights.classes)
+        order = ("condition", "noise", "temperature", "forced", "audio", "classes", "logits")
+        at["condition"] = self._buffers["condition"][0]
+        numbers = (np.uint32(self._count), np.int32(n), np.int32(hop), np.uint64(self.patience_ns))
+        self._device.launch("wn_run", self.plan.blocks, (*self._model, *(at[k] for k in order), *numbers))
+        self._count = (self._count + n) % _COUNTS
+        self._device.read(self._at["error"], self._error)
+        if self._error[0]:
+            self._give_up()
+        for name, array in (("audio", audio), ("classes", classes), ("logits", logits)):
+            if array is not None:
+                _read(self._device, at[name], array)
+
+    def _give_up(self) -> None:
+        """The kernel waited in vain: clear the flag and the state, and say so."""
+        where = "the head" if self._error[0] == 2 else "a layer"
+        self._device.write(self._at["error"], np.zeros(1, np.uint32))
+        self.reset()
+        raise UserError(
+            f"the WaveNet kernel on {self._device.name} got stuck: {where} waited {self.patience_ns / 1e9:.1f} s for "
+            f"the layer before it; it needs {self.plan.wants} (does another program use this GPU?)"
+        )
+
+    def close(self) -> None:
+        self._device.free()
+
+
+def _read(device: Device, address: int, array: np.ndarray) -> None:
+    if array.flags.c_contiguous:
+        device.read(address, array)
+    else:
+        whole = np.empty(array.shape, array.dtype)
+        device.read(address, whole)
+        array[...] = whole

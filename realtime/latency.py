@@ -1,0 +1,184 @@
+"""`python -m realtime.latency`: how long sound takes from the program's output back to its input.
+
+Put a cable from an output of the interface into an input, then run it: a noise is played round and round and
+found again in what comes back, to a fraction of a sample. What the system says of its own latency is shown
+beside it. The figure is stored for these devices, this rate and this block, and the program uses it from then on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, NoReturn
+
+import numpy as np
+
+from realtime.audio.devices import check_format, portaudio, resolve
+from realtime.errors import UserError
+from realtime.loop_player import Player, play
+from realtime.loop_signal import Loop, judge, listen, maximum_length_sequence, order_for
+from realtime.loop_store import remember_loop
+from realtime.options import DEFAULT_BUNDLE, MAX_BLOCK, MAX_RATE_HZ, MIN_BLOCK, MIN_RATE_HZ, find_bundle
+
+__all__ = ["main", "measure", "program_ms"]
+
+OPENINGS = 2  # some drivers start with another delay each time
+TRIES = 3  # of an opening, where the machine loses blocks
+LEVEL_DB = -20.0
+MAX_OUT_CHANNELS = 8  # as the program: beyond this a device is a mixer or a sound server
+MOVED_MS = 0.5  # between two openings
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(message.removeprefix("argument "))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0 measured and stored, 2 for bad input or a loop that cannot be measured (one sentence)."""
+    try:
+        options = _parse(arguments)
+        figures = measure(
+            options.input,
+            options.output,
+            options.block,
+            options.rate,
+            options.channel,
+            options.level,
+            options.store,
+        )
+        figures["program"] = program_ms(options.bundle, options.slack, figures)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 0
+    print(json.dumps(figures, indent=1) if options.json else "\n".join(_lines(figures)))
+    return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = _Parser(
+        prog="python -m realtime.latency",
+        description="Measure the loop of the sound interface with a cable from output to input.",
+        epilog="Turn loudspeakers off first: a noise is played for some seconds.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--in", dest="input", default="mic", metavar="IN", help="a device's name or number (default: mic)")
+    add("--out", dest="output", default="default", metavar="OUT", help="a device's name or number")
+    add("--block", type=int, default=128, metavar="N", help="samples in a block (default: 128)")
+    add("--rate", type=int, metavar="HZ", help="sample rate (default: the device's own)")
+    add("--slack", type=int, choices=(0, 1), default=1, help="as the program will run (default: 1)")
+    add("--channel", type=int, default=1, metavar="N", help="input channel, from 1")
+    add("--level", type=float, default=LEVEL_DB, metavar="DB", help="of the noise (default: -20 dB)")
+    add("--bundle", default=DEFAULT_BUNDLE, help="whose own latency is added in the summary")
+    add("--no-store", dest="store", action="store_false", help="only print it")
+    add("--json", action="store_true", help="one JSON object instead of lines")
+    options = parser.parse_args(arguments)
+    if not MIN_BLOCK <= options.block <= MAX_BLOCK:
+        raise UserError(f"--block takes {MIN_BLOCK} to {MAX_BLOCK}, but {options.block} came")
+    if options.rate is not None and not MIN_RATE_HZ <= options.rate <= MAX_RATE_HZ:
+        raise UserError(f"--rate takes {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz, but {options.rate} came")
+    if options.channel < 1:
+        raise UserError(f"--channel counts from 1, but {options.channel} came")
+    if not -60.0 <= options.level <= -3.0:
+        raise UserError(f"--level takes -60 to -3 dB, but {options.level:g} came")
+    return options
+
+
+def measure(
+    input_spec: str = "mic",
+    output_spec: str = "default",
+    block: int = 128,
+    rate: int | None = None,
+    channel: int = 1,
+    level_db: float = LEVEL_DB,
+    store: bool = True,
+) -> dict[str, Any]:
+    """Figures of the loop; UserError with one sentence if there is none that can be trusted."""
+    sd = portaudio()
+    device_in, device_out = resolve(input_spec, "input", sd), resolve(output_spec, "output", sd)
+    rate_hz = rate or device_out.rate_hz
+    out_channels = device_out.channels if device_out.channels <= MAX_OUT_CHANNELS else 2
+    check_format(device_in, "input", channel, rate_hz, sd)
+    check_format(device_out, "output", out_channels, rate_hz, sd)
+    sequence = maximum_length_sequence(order_for(rate_hz))
+    level = 10 ** (level_db / 20)
+    found: list[Loop] = []
+    for _ in range(OPENINGS):
+        for _ in range(TRIES):
+            player = Player(sequence * np.float32(level), rate_hz)
+            play(sd, player, device_in, device_out, rate_hz, block, channel, out_channels)
+            if not player.lost:
+                break
+        loop = listen(sequence, player.heard[len(sequence) :], rate_hz, level)
+        remarks = judge(loop, rate_hz, player.lost)
+        found.append(loop)
+    delays = [loop.delay for loop in found]
+    ms = 1000.0 / rate_hz
+    if (max(delays) - min(delays)) * ms > MOVED_MS:
+        said = " and ".join(f"{d * ms:.1f}" for d in delays)
+        remarks.append(
+            f"the delay differs each time that the device is opened ({said} ms); the mean is stored"
+        )
+    loop_ms = float(np.mean(delays)) * ms
+    spread = max(max(delays) - min(delays), *(loop.spread for loop in found))
+    figures = {
+        "input": device_in.name,
+        "output": device_out.name,
+        "rate": rate_hz,
+        "block": player.block,
+        "loop_ms": round(loop_ms, 4),
+        "loop_samples": round(loop_ms / ms, 3),
+        "spread_samples": round(spread, 3),
+        "said_ms": round(player.said_ms, 4),
+        "more_than_said_ms": round(loop_ms - player.said_ms, 4),
+        "signal": asdict(found[-1]),
+        "remarks": remarks,
+        "stored": "",
+    }
+    if store:
+        where = remember_loop(device_in.name, device_out.name, rate_hz, player.block, loop_ms, spread)
+        figures["stored"] = str(where)
+    return figures
+
+
+def program_ms(bundle: str, slack: int, figures: dict[str, Any]) -> dict[str, float]:
+    """What the whole program will take with this loop: ms of each part and their sum."""
+    from export.bundle import Bundle
+    from realtime.audio.reblock import reblocking_delay
+    from realtime.audio.resample import span_at
+
+    manifest = Bundle.open(find_bundle(bundle)).manifest
+    rate, block = int(figures["rate"]), int(figures["block"])
+    ms = 1000.0 / rate
+    delay = reblocking_delay(rate, manifest.sample_rate, manifest.block, block)
+    parts = {
+        "loop": float(figures["loop_ms"]),
+        "slack": slack * block * ms,
+        "resampler": span_at(rate, manifest.sample_rate) * ms,
+        "model": delay * ms + 1000.0 * manifest.latency_samples / manifest.sample_rate,
+    }
+    return {**{key: round(value, 3) for key, value in parts.items()}, "total": round(sum(parts.values()), 3)}
+
+
+def _lines(figures: dict[str, Any]) -> list[str]:
+    f, p = figures, figures["program"]
+    return [
+        f"{f['input']} <- {f['output']}",
+        f"measured loop      {f['loop_ms']:8.3f} ms   ({f['loop_samples']:.2f} samples at {f['rate']} Hz, "
+        f"block {f['block']}; repeats within {f['spread_samples']:.2f})",
+        f"the system's word  {f['said_ms']:8.3f} ms   ({f['more_than_said_ms']:+.3f} ms in truth)",
+        f"with the program   {p['total']:8.3f} ms   (slack {p['slack']:g}, resampler {p['resampler']:g}, "
+        f"model and its block {p['model']:g})",
+        *(f"note: {remark}" for remark in f["remarks"]),
+        f"stored in {f['stored']}" if f["stored"] else "not stored",
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,238 @@
+"""`python -m realtime.run --replay NAME.wav`: a recorded performance, rendered again, to the sample.
+
+The state at the recording's first sample comes from NAME.state.npz, the input from the recording's first
+channel, what the performer did from NAME.jsonl, each at the sample where the audio thread had it. A WAV keeps
+every bit of all of this. While a FLAC is recorded, the model hears its input rounded to 24 bits, as it is stored;
+the output agrees after the same rounding. An input beyond full scale is the exception: FLAC clips it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export.bundle import Bundle
+from realtime.audio.cells import CELLS, DomainMap, default_cells, put
+from realtime.audio.containers import FULL_SCALE, quantised
+from realtime.audio.journal import read_journal
+from realtime.audio.player import Incoming, Player
+from realtime.audio.restore import restore
+from realtime.audio.rights import flush_denormals
+from realtime.audio.signal_path import MAX_CALL, SignalPath
+from realtime.audio.takes import beside
+from realtime.engines import load_engine
+from realtime.errors import UserError
+
+__all__ = ["Replayed", "main", "replay"]
+
+PIECE = 1 << 16  # samples read from the recording at a time
+
+
+@dataclass
+class Replayed:
+    """frames rendered to `out`; the largest difference from the recorded output and where; what to know of it."""
+
+    frames: int
+    out: Path
+    difference: float = 0.0
+    at: int = 0
+    rate_hz: int = 48000
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def sentence(self) -> str:
+        seconds = self.frames / self.rate_hz
+        if self.difference == 0.0:
+            return f"{self.out}: {seconds:.1f} s, identical to the recording, sample for sample"
+        where = self.at / self.rate_hz
+        worst = f"by up to {self.difference:.3g} (at {where:.3f} s)"
+        return f"{self.out}: {seconds:.1f} s, differs from the recording {worst}"
+
+
+def main(path: str, out: str | None = None, bundle: str | None = None) -> int:
+    """Replay, and print what came of it; 0 if it is identical, 1 if not. UserError as `replay`."""
+    done = replay(Path(path), Path(out) if out else None, Path(bundle) if bundle else None)
+    for line in (*done.notes, done.sentence):
+        print(line)
+    return 0 if done.difference == 0.0 else 1
+
+
+def replay(path: Path, out: Path | None = None, bundle: Path | None = None) -> Replayed:
+    """Render the performance again into `out` (mono; NAME.replay.wav); an existing file is not overwritten.
+
+    bundle: another one than the journal names, whatever its hash. UserError: something is missing or differs.
+    """
+    import soundfile
+
+    head, events = read_journal(beside(path))
+    out = out or path.with_suffix(".replay.wav")
+    if out.suffix.lower() not in (".wav", ".flac"):
+        raise UserError(f"a replay is written to .wav or .flac, but {out} came")
+    if out.exists():
+        raise UserError(f"{out} exists already; give --out another name")
+    try:
+        sound = soundfile.SoundFile(path)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise UserError(f"{path} cannot be read as a sound file ({error})") from None
+    with sound:
+        if sound.channels != 2:
+            raise UserError(
+                f"{path} has {sound.channels} channel(s); a recording has input and output, side by side"
+            )
+        done = Replayed(0, out, rate_hz=sound.samplerate)
+        performance = _Performance(path, head, events, sound, bundle, done)
+        subtype = "FLOAT" if out.suffix.lower() == ".wav" else "PCM_24"
+        try:
+            with soundfile.SoundFile(out, "w", sound.samplerate, 1, subtype) as target:
+                performance.render(target)
+        except OSError as error:
+            raise UserError(f"cannot write {out} ({error.strerror or error})") from None
+    return done
+
+
+class _Performance:
+    """The recorded one, played by the same player."""
+
+    def __init__(
+        self,
+        path: Path,
+        head: dict[str, Any],
+        events: list[dict[str, Any]],
+        sound: Any,
+        bundle: Path | None,
+        done: Replayed,
+    ) -> None:
+        self._folder, self._sound, self._done = path.parent, sound, done
+        self._whole = path.suffix.lower() == ".flac"
+        self._engine = str(head["engine"])
+        self._events = [e for e in events if "end" not in e]
+        self._length = int(head["call"])
+        self._cells = default_cells()
+        put(self._cells, _known(head["parameters"], done))
+        self._player = Player(self._path(head, bundle))
+        restore(self._player, self._folder / str(head["state"]))
+        self._out = np.zeros(MAX_CALL, np.float32)
+        if head.get("unsaved"):
+            done.notes.append(
+                f"the state of {', '.join(head['unsaved'])} was not kept: a difference is to be expected"
+            )
+        if bundle is not None:
+            done.notes.append(f"played with {bundle}, not with {head['bundle']}: it cannot be the same")
+
+    def _path(self, about: dict[str, Any], other: Path | None = None) -> SignalPath:
+        """A fresh signal path with the bundle that the journal names, or another."""
+        file = other or Path(str(about["bundle"]))
+        if not file.is_file():
+            raise UserError(f"the bundle {file} of this recording is not there; --bundle names another place")
+        if other is None and _sha256(file) != about["sha256"]:
+            raise UserError(
+                f"{file} is not the bundle that was recorded (it has another SHA-256); --bundle {file} plays it "
+                "all the same"
+            )
+        engine = load_engine(Bundle.open(file), str(about.get("engine", self._engine)))
+        return SignalPath(engine, self._sound.samplerate, self._length)
+
+    def render(self, target: Any) -> None:
+        flush_denormals()
+        at = 0
+        events = iter(self._events)
+        event = next(events, None)
+        calls = self._calls()
+        for heard, said in calls:
+            panic = 0
+            while event is not None and event["at"] <= at:
+                panic += self._act(event)
+                event = next(events, None)
+            made = self._out[: len(heard)]
+            # an event may have changed the length of this very call, which `_calls` found out by itself
+            try:
+                self._player.process(self._cells, heard, made)
+            except Exception:  # as the worker does, which has noted it
+                made[:] = 0.0
+            if panic:
+                self._player.panic(self._cells, made)
+            self._compare(made, said, at)
+            target.write(made)
+            at += len(heard)
+        self._done.frames = at
+
+    def _calls(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Input and output, call by call, of the length that each call had."""
+        lengths = iter([(e["at"], int(e["block"])) for e in self._events if "block" in e])
+        following = next(lengths, None)
+        at, length = 0, self._length
+        held = np.zeros((0, 2), np.float32 if not self._whole else np.int32)
+        while True:
+            if following is not None and following[0] <= at:
+                length, following = following[1], next(lengths, None)
+                continue
+            if len(held) < length:
+                more = self._sound.read(PIECE, dtype="int32" if self._whole else "float32", always_2d=True)
+                held = np.concatenate([held, more])
+            if len(held) < length:  # the rest of a call that a kill cut through
+                return
+            yield self._input(held[:length, 0]), held[:length, 1]
+            held = held[length:]
+            at += length
+
+    def _input(self, stored: np.ndarray) -> np.ndarray:
+        if not self._whole:
+            return np.ascontiguousarray(stored)
+        return ((stored >> 8) * np.float32(1.0 / FULL_SCALE)).astype(np.float32)
+
+    def _act(self, event: dict[str, Any]) -> int:
+        """What the performer did; 1 for a panic, which follows the block."""
+        if "set" in event:
+            put(self._cells, _known(event["set"], self._done))
+        elif "swap" in event:
+            self._swap(event["swap"])
+        elif "lost" in event:
+            self._done.notes.append(
+                f"{event['lost']} samples were lost at {event['s']} s: no longer the same from there"
+            )
+        elif "failure" in event:
+            self._done.notes.append(
+                f"at {event['s']} s the program failed ({event['failure']}) and gave silence"
+            )
+        return int("panic" in event)
+
+    def _swap(self, about: dict[str, Any]) -> None:
+        path = self._path(about)
+        restore(path, self._folder / str(about["state"]))
+        old, new = self._player.path.engine.manifest, path.engine.manifest
+        same = old.latent_channels == new.latent_channels
+        map_ = DomainMap([d.id for d in old.domains], [d.id for d in new.domains], same)
+        self._player.swap(Incoming(path, map_, bool(about["overlap"])), self._cells)
+
+    def _compare(self, made: np.ndarray, said: np.ndarray, at: int) -> None:
+        if self._whole:
+            error = np.abs(quantised(made) - (said >> 8)) / FULL_SCALE
+        else:
+            error = np.abs(made - said)
+        index = int(np.argmax(error))
+        if error[index] > self._done.difference:
+            self._done.difference, self._done.at = float(error[index]), at + index
+
+
+def _known(values: dict[str, Any], done: Replayed) -> dict[str, float]:
+    """Parameters that this version has; the others are told of."""
+    known = np.zeros(CELLS)
+    found = {}
+    for name, value in values.items():
+        try:
+            put(known, {name: float(value)})
+        except KeyError:
+            done.notes.append(f"the journal sets {name}, which this version does not have")
+        else:
+            found[name] = float(value)
+    return found
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,147 @@
+"""The actions record and model/load: what is asked for, what is refused, what the performer reads."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from realtime.audio.config import AudioConfig
+from realtime.control.deck import Deck
+from realtime.control.namespace import Namespace
+from realtime.shared import SharedState
+from tests.realtime.fakebundle import write_fake_bundle
+
+
+@dataclass
+class FakeSession:
+    """The boundary: what goes to the audio process, and what it would say."""
+
+    config: AudioConfig = field(default_factory=lambda: AudioConfig("old.umtn"))
+    info: dict[str, Any] = field(default_factory=lambda: {"domains": ["strings", "piano", "winds"]})
+    notices: deque[str] = field(default_factory=deque)
+    handlers: dict[str, Any] = field(default_factory=dict)
+    sent: list[tuple[str, Any]] = field(default_factory=list)
+    there: bool = True
+
+    def send(self, kind: str, content: Any) -> bool:
+        self.sent.append((kind, content))
+        return self.there
+
+    def say(self, kind: str, content: Any) -> None:
+        self.handlers[kind](content)
+
+
+@pytest.fixture
+def session() -> FakeSession:
+    return FakeSession()
+
+
+@pytest.fixture
+def deck(session: FakeSession, namespace: Namespace, tmp_path: Path) -> Deck:
+    return Deck(session, namespace, tmp_path)  # type: ignore[arg-type]
+
+
+def error(namespace: Namespace, address: str, *arguments: object) -> str:
+    replies = namespace.answer(address, arguments)
+    assert len(replies) == 1 and replies[0][0] == "/error", replies
+    return str(replies[0][1][0])
+
+
+def test_record_and_stop(deck: Deck, session: FakeSession, namespace: Namespace, tmp_path: Path) -> None:
+    namespace.answer("/umtn/record", [1])
+    kind, path = session.sent[-1]
+    assert kind == "record" and path.startswith(str(tmp_path / "umtn-20")) and path.endswith(".wav")
+    session.say("recording", {"path": path, "unsaved": []})
+    assert deck.recording == path and "recording to" in session.notices.pop()
+    assert "still being recorded" in error(namespace, "/umtn/record", 1)
+    namespace.answer("/umtn/record", [0])
+    assert session.sent[-1] == ("record", None)
+    session.say("recorded", {"path": path, "seconds": 61.24, "lost": 7, "error": ""})
+    assert "recorded 61.2 s" in session.notices[-1] and "7 samples were lost" in session.notices[-1]
+    assert deck.recording == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "file"), [("take", "take.wav"), ("a.flac", "a.flac"), ("v1.2", "v1.2.wav"), ("B.WAV", "B.WAV")]
+)
+def test_names(
+    deck: Deck, session: FakeSession, namespace: Namespace, tmp_path: Path, name: str, file: str
+) -> None:
+    namespace.answer("/umtn/record", [name])
+    assert session.sent[-1] == ("record", str(tmp_path / file))
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("x.mp3", ".wav or .flac"),
+        ("no/where.wav", "there is no folder"),
+        ("\x1b[2J", "printed"),
+        ("", "printed"),
+    ],
+)
+def test_bad_names_are_a_sentence_and_nothing_is_sent(
+    deck: Deck, session: FakeSession, namespace: Namespace, name: str, says: str
+) -> None:
+    assert says in error(namespace, "/umtn/record", name)
+    assert session.sent == []
+
+
+def test_without_audio_there_is_a_sentence(deck: Deck, session: FakeSession, namespace: Namespace) -> None:
+    session.there = False
+    assert "audio is not running" in error(namespace, "/umtn/record", 1)
+
+
+def test_a_restarted_audio_process_goes_on_recording(
+    deck: Deck, session: FakeSession, namespace: Namespace
+) -> None:
+    namespace.answer("/umtn/record", ["take"])
+    path = session.sent[-1][1]
+    session.say("recording", {"path": path, "unsaved": []})
+    session.say("ready", session.info)
+    assert session.sent[-1] == ("record", path) and len(session.sent) == 2
+    session.say("recording", {"path": path.replace("take", "take-2"), "unsaved": []})
+    assert deck.recording.endswith("take-2.wav")
+    session.say("recorded", {"path": path, "seconds": 1.0, "lost": 0, "error": "cannot write x (disk full)"})
+    session.say("ready", session.info)
+    assert len(session.sent) == 2
+
+
+def test_a_recording_from_the_start_is_not_begun_twice(session: FakeSession, namespace: Namespace) -> None:
+    session.config = AudioConfig("old.umtn", record="take.wav")
+    Deck(session, namespace)  # type: ignore[arg-type]
+    session.say("ready", session.info)
+    assert session.sent == [] and session.config.record is None
+    session.say("ready", session.info)
+    assert session.sent == [("record", "take.wav")]
+
+
+def test_load(
+    deck: Deck, session: FakeSession, namespace: Namespace, shared: SharedState, tmp_path: Path
+) -> None:
+    file = write_fake_bundle(tmp_path / "new.umtn", ids=("winds", "strings"))
+    heard: list[Any] = []
+    deck.on_swap.append(heard.append)
+    assert "nor a shipped name" in error(namespace, "/umtn/model/load", "nonsense")
+    assert session.sent == []
+    namespace.answer("/umtn/model/load", [str(file)])
+    assert session.sent == [("load", str(file))]
+    shared.set("to", 2.0)  # winds
+    shared.set("blend/1", 0.5)  # piano, which the new one does not have
+    content = {
+        "bundle": "new", "bundle_path": str(file), "domains": ["winds", "strings"], "latent_channels": 8,
+        "engine": "onnx", "latency_ms": {},
+    }  # fmt: skip
+    session.say("swapped", content)
+    assert (
+        namespace.domains == ("winds", "strings") and shared.get("to") == 0.0 and shared.get("blend/1") == 0.0
+    )
+    assert namespace.answer("/umtn/to", []) == [("/umtn/to", ("winds",))]
+    assert namespace.texts["bundle"] == "new" and session.config.bundle == str(file)
+    assert "new plays now: winds, strings" in session.notices[-1] and heard == [content]
+    session.say("load-failed", "x.umtn is broken; new.umtn plays on")
+    assert session.notices[-1] == "x.umtn is broken; new.umtn plays on"

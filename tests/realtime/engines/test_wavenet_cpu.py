@@ -1,0 +1,209 @@
+"""The sample loops against PyTorch: same weights, same noise, same samples; fresh random ones each run."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from realtime.engines.wavenet_cpu import build, make_loop  # noqa: E402
+from realtime.engines.wavenet_cpu.calibration import calibrate, divergence  # noqa: E402
+from realtime.engines.wavenet_cpu.loops import SampleLoop  # noqa: E402
+from realtime.engines.wavenet_cpu.native_loop import ISAS, NativeLoop, pick_isa, supported  # noqa: E402
+from realtime.errors import UserError  # noqa: E402
+from tests.realtime.engines.wavenets import SIZES, hear, random_network, streams_of  # noqa: E402
+
+SEED = time.time_ns() % 2**31
+
+
+@pytest.fixture(autouse=True)
+def say_the_seed() -> None:
+    print(f"seed {SEED}")  # shown when a test fails
+
+
+def _here(precision: str) -> list[str]:
+    try:
+        return list(supported(precision))
+    except build.CompilerError:
+        return []
+
+
+EXACT = [*(f"native {isa}" for isa in _here("fp32")), "numba", "numpy"]
+
+
+def exact_loop(kind: str, weights: object, streams: int = 1) -> SampleLoop:
+    if kind == "numba":
+        pytest.importorskip("numba")
+    if kind.startswith("native"):
+        return NativeLoop(weights, "fp32", streams, isa=kind.split()[1])  # type: ignore[arg-type]
+    return make_loop(weights, kind, "fp32", streams)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("kind", EXACT)
+def test_fp32_is_pytorch(kind: str, size: str) -> None:
+    network = random_network(size, SEED)
+    heard = hear(network, 2 if size in ("live", "wide") else 5, SEED + 1)
+    audio, classes, logits = streams_of(
+        exact_loop(kind, network.weights), [heard], (len(heard.noise),), forced=True
+    )
+    assert np.abs(logits[0] - heard.logits).max() < 1e-4
+    assert (classes[0] == heard.classes).mean() >= 0.999
+    same = classes[0] == heard.classes
+    assert np.abs(audio[0] - heard.audio)[same].max() < 1e-6
+
+
+@pytest.mark.parametrize("kind", EXACT)
+def test_streams_and_ragged_blocks(kind: str) -> None:
+    """Three streams in lock step in pieces of any length, each as if it were alone."""
+    network = random_network("odd", SEED)
+    heard = [hear(network, 4, SEED + i) for i in range(3)]
+    pieces = streams_of(exact_loop(kind, network.weights, 3), heard, (1, 7, 33, 2, 16), forced=True)
+    for i, one in enumerate(heard):
+        alone = streams_of(exact_loop(kind, network.weights), [one], (1000,), forced=True)
+        # numpy adds up in another order for three streams than for one
+        atol = 1e-5 if kind == "numpy" else 0.0
+        for together, single in zip(pieces, alone):
+            assert np.allclose(together[i], single[0], rtol=0.0, atol=atol)
+
+
+@pytest.mark.parametrize("kind", EXACT)
+def test_a_reset_stream_starts_anew_and_the_others_go_on(kind: str) -> None:
+    network = random_network("odd", SEED)
+    heard = [hear(network, 2, SEED + i) for i in range(2)]
+    loop, other = (exact_loop(kind, network.weights, 2) for _ in range(2))
+    first = streams_of(loop, heard, (11,), forced=True)
+    streams_of(other, heard, (11,), forced=True)
+    for each in (loop, other):  # so that the reset does not fall on a multiple of every dilation
+        each.run(*(np.full((2, 5), 0.5, np.float32), np.ones(2, np.float32), np.zeros((2, 5), np.float32)))
+    loop.reset(1)
+    again = streams_of(loop, heard, (11,), forced=True)
+    went_on = streams_of(other, heard, (11,), forced=True)
+    assert np.allclose(again[2][1], first[2][1], atol=2e-6)
+    assert np.array_equal(again[2][0], went_on[2][0])
+    assert not np.allclose(went_on[2][1], first[2][1], atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", EXACT)
+def test_decode_is_condition_and_run(kind: str) -> None:
+    network = random_network("odd", SEED)
+    heard = hear(network, 4, SEED)
+    audio = np.full((1, len(heard.noise)), np.nan, np.float32)
+    loop = exact_loop(kind, network.weights)
+    loop.decode(heard.latent[None], heard.noise[None], np.ones(1, np.float32), audio)
+    stepped = streams_of(exact_loop(kind, network.weights), [heard], (33,), forced=False)[0]
+    assert np.array_equal(audio, stepped)
+
+
+@pytest.mark.parametrize("kind", EXACT)
+@pytest.mark.parametrize("temperature", [0.0, 0.3, 2.0])
+def test_temperature(kind: str, temperature: float) -> None:
+    network = random_network("odd", SEED)
+    heard = hear(network, 3, SEED, max(temperature, 1e-3))
+    classes = np.zeros((1, len(heard.noise)), np.int32)
+    loop = exact_loop(kind, network.weights)
+    hop = network.weights.hop
+    for frame in range(3):
+        piece = slice(frame * hop, (frame + 1) * hop)
+        loop.condition(0, np.ascontiguousarray(heard.latent[:, frame]))
+        loop.run(
+            heard.noise[None, piece],
+            np.full(1, temperature, np.float32),
+            np.zeros((1, hop), np.float32),
+            heard.classes[None, piece],
+            classes[:, piece],
+        )
+    # a hundred samples: one may lie within rounding of its neighbour
+    assert (classes[0] != heard.classes).sum() <= 1
+
+
+@pytest.mark.parametrize("kind", EXACT)
+def test_whatever_comes_in_finite_audio_comes_out_and_it_recovers(kind: str) -> None:
+    network = random_network("odd", SEED)
+    heard = hear(network, 1, SEED)
+    loop, hop = exact_loop(kind, network.weights), network.weights.hop
+    for bad in (np.nan, np.inf, -np.inf, 3e38, 1e-42):
+        latent = heard.latent[:, 0].copy()
+        latent[2:5] = bad
+        loop.condition(0, latent)
+        audio = np.full((1, hop), np.nan, np.float32)
+        noise = heard.noise[None].copy()
+        noise[0, :3] = np.nan, 1.0, 7.0
+        loop.run(noise, np.array([np.nan], np.float32), audio)
+        assert np.isfinite(audio).all() and np.abs(audio).max() <= 1.0
+    for _ in range(3):  # longer than the receptive field: nothing of it is left
+        loop.condition(0, np.zeros(network.weights.latent, np.float32))
+        logits = np.zeros((1, hop, network.weights.classes), np.float32)
+        quiet = np.full((1, hop), 25, np.int32)
+        loop.run(heard.noise[None], np.ones(1, np.float32), audio, quiet, None, logits)
+    fresh = exact_loop(kind, network.weights)
+    for _ in range(3):
+        fresh.condition(0, np.zeros(network.weights.latent, np.float32))
+        wanted = np.zeros_like(logits)
+        fresh.run(heard.noise[None], np.ones(1, np.float32), audio, quiet, None, wanted)
+    assert np.allclose(logits[0, -1], wanted[0, -1], atol=1e-5)
+
+
+@pytest.mark.parametrize("isa", _here("int8"))
+@pytest.mark.parametrize("size", ["odd", "live", "wide"])
+def test_int8_stays_near_fp32(size: str, isa: str) -> None:
+    network = random_network(size, SEED)
+    heard = hear(network, 4 if size == "live" else 12, SEED + 1)
+    # calibrated on what is played: how far int8 strays, not how far a calibration carries
+    calibration = calibrate(network.weights, heard.latent)
+    int8 = NativeLoop(network.weights, "int8", isa=isa, calibration=calibration)
+    nats = divergence(NativeLoop(network.weights), int8, heard.latent, heard.noise)
+    print(f"int8 {isa} {network.weights.name}: {nats:.1e} nats")
+    assert 0 < nats < 1e-3
+
+
+@pytest.mark.parametrize("isa", _here("bf16"))
+def test_bf16_stays_near_fp32(isa: str) -> None:
+    network = random_network("live", SEED)
+    heard = hear(network, 2, SEED + 1)
+    bf16 = NativeLoop(network.weights, "bf16", isa=isa)
+    assert 0 < divergence(NativeLoop(network.weights), bf16, heard.latent, heard.noise) < 1e-4
+
+
+@pytest.mark.skipif(len(_here("int8")) < 2, reason="one instruction set only")
+def test_int8_is_the_same_with_every_instruction_set() -> None:
+    """Its sums are whole numbers; only the gates round differently."""
+    network = random_network("odd", SEED)
+    heard = hear(network, 6, SEED)
+    calibration = calibrate(network.weights, heard.latent)
+    loops = [NativeLoop(network.weights, "int8", isa=isa, calibration=calibration) for isa in _here("int8")]
+    first, *rest = (streams_of(loop, [heard], (33,), forced=True)[2] for loop in loops)
+    for other in rest:
+        # an activation within rounding of the next step takes that step, and is one of thousands
+        assert np.median(np.abs(other - first)) < 1e-4 and np.abs(other - first).max() < 0.3
+
+
+def test_an_instruction_set_that_is_not_here_is_one_sentence() -> None:
+    absent = next(isa for isa in ISAS if isa not in supported("fp32"))
+    with pytest.raises(UserError, match=rf"fp32 by {absent} needs .*fp32 can run here with"):
+        pick_isa("fp32", absent)
+    with pytest.raises(UserError, match="unknown instruction set 'sse9'; known are plain"):
+        pick_isa("fp32", "sse9")
+
+
+def test_int8_without_a_calibration_is_one_sentence() -> None:
+    with pytest.raises(UserError, match="int8 needs a calibration"):
+        NativeLoop(random_network("single", SEED).weights, "int8")
+
+
+def test_a_wrong_buffer_never_reaches_the_kernel() -> None:
+    weights = random_network("single", SEED).weights
+    loop, ones = NativeLoop(weights), np.ones(1, np.float32)
+    for noise, audio in (
+        (np.zeros((1, 8)), np.zeros((1, 8), np.float32)),  # float64
+        (np.zeros((1, 8), np.float32), np.zeros((1, 7), np.float32)),
+        (np.zeros((1, 16), np.float32)[:, ::2], np.zeros((1, 8), np.float32)),
+        (np.zeros((2, 8), np.float32), np.zeros((2, 8), np.float32)),
+    ):
+        with pytest.raises(ValueError, match="was wanted"):
+            loop.run(noise, ones, audio)
+    with pytest.raises(ValueError, match="stream 1 of 1"):
+        loop.condition(1, np.zeros(4, np.float32))
