@@ -103,8 +103,8 @@ class Performance:
                 self.view.update()
 
     def _announce(self, info: dict[str, Any]) -> None:
-        self.namespace.texts["engine"] = self.view.engine = str(info.get("engine", ""))
-        self.namespace.texts["bundle"] = str(info.get("bundle", ""))
+        self.namespace.told(info)
+        self.view.engine = str(info.get("engine", ""))
         for line in start_lines(info, self.surfaces.lines(sys.stdout.isatty())):
             self.view.note(line)
         self.surfaces.play(lambda: self._interrupt(signal.SIGINT, None))

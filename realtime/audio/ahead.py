@@ -19,9 +19,10 @@ import numpy as np
 
 from realtime.audio.ring import Ring
 
-__all__ = ["Ahead"]
+__all__ = ["BLOCKS_AHEAD", "Ahead"]
 
 PATIENCE = 0.6  # of a block: how long a callback waits for a result before it plays without
+BLOCKS_AHEAD = 1.0 + PATIENCE  # what a computation may take
 FADE = 64  # samples, into and out of a gap
 Make = Callable[[np.ndarray | None, int], np.ndarray]
 

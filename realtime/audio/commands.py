@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from realtime.audio.ahead import BLOCKS_AHEAD
 from realtime.audio.config import AudioConfig
 from realtime.audio.recording import Tape
 from realtime.audio.swap import Loader
@@ -37,7 +38,7 @@ class Commands:
 
     def __init__(self, config: AudioConfig, worker: Worker, send: Send, ahead: bool = False) -> None:
         self._config, self._worker, self._send = config, worker, send
-        self._loader = Loader(worker, config.engine, Path(config.bundle), 2 if ahead else 1)
+        self._loader = Loader(worker, config.engine, Path(config.bundle), BLOCKS_AHEAD if ahead else 1.0)
         self._tape: Tape | None = None
         self._told = False
 

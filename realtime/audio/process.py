@@ -23,6 +23,7 @@ from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 from export.bundle import Bundle, BundleError  # noqa: E402
+from realtime.audio.ahead import BLOCKS_AHEAD  # noqa: E402
 from realtime.audio.commands import Commands  # noqa: E402
 from realtime.audio.config import MAX_BLOCK, MAX_RATE_HZ, MIN_BLOCK, MIN_RATE_HZ, AudioConfig  # noqa: E402
 from realtime.audio.devices import Device, check_format, portaudio, resolve  # noqa: E402
@@ -35,6 +36,7 @@ from realtime.audio.wav import WavRecorder  # noqa: E402
 from realtime.audio.worker import Worker  # noqa: E402
 from realtime.engines import load_engine  # noqa: E402
 from realtime.errors import UserError  # noqa: E402
+from realtime.loop_store import stored_loop_ms  # noqa: E402
 from realtime.options import FILE_ENDINGS  # noqa: E402
 from realtime.shared import SharedState, SharedStateError  # noqa: E402
 
@@ -134,7 +136,8 @@ class _Session:
                 )
             self._recorder = WavRecorder(Path(record), self._rate)
             self._closing.callback(self._recorder.close)
-        path = SignalPath(engine, self._rate, config.block)
+        blocks = BLOCKS_AHEAD if with_device and config.slack else 1.0
+        path = SignalPath(engine, self._rate, config.block, blocks=blocks)
         self.worker = Worker(
             path,
             shared,
@@ -234,11 +237,19 @@ class _Session:
         """Its parts, in ms."""
         latency, ms = self.worker.path.latency, 1000.0 / self._rate
         return {
-            "io": round(self._stream.io_latency_ms, 3),
+            "io": round(self._io_ms(), 3),
             "slack": round(self._stream.slack_ms, 3),
             "resampler": round(latency.resampler * ms, 3),
             "model": round((latency.reblocking + latency.model) * ms, 3),
         }
+
+    def _io_ms(self) -> float:
+        """What `python -m realtime.latency` has measured of these devices, else their own word."""
+        if self._input is None or self._output is None:
+            return self._stream.io_latency_ms
+        block = self.worker.block_length or self._config.block
+        measured = stored_loop_ms(self._input.name, self._output.name, self._rate, block)
+        return self._stream.io_latency_ms if measured is None else measured
 
     def figures(self) -> dict[str, object]:
         """What is said at the end."""
@@ -254,7 +265,7 @@ class _Session:
         deadline = time.monotonic() + FIRST_BLOCK_SECONDS
         while self.worker.blocks == 0 and not self.worker.finished and time.monotonic() < deadline:
             time.sleep(0.002)  # only the first block tells what block the device has
-        self.worker.latency_extra_ms = self._stream.io_latency_ms + self._stream.slack_ms
+        self.worker.latency_extra_ms = self._io_ms() + self._stream.slack_ms
         return self
 
     def __exit__(self, *_: object) -> None:

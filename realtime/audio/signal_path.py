@@ -67,17 +67,23 @@ class Latency:
 class SignalPath:
     """`process(x, out)` for any length; `block` is the length to expect (None: anything), set by the device.
 
-    A call of an unexpected length moves the delay, once, to what any length needs.
+    A call of an unexpected length moves the delay, once, to what any length needs. `blocks`: how many of the
+    device's a computation may take (more than one when the model works ahead).
     """
 
     def __init__(
-        self, engine: Engine, rate_hz: int, block: int | None, controls: Controls | None = None
+        self,
+        engine: Engine,
+        rate_hz: int,
+        block: int | None,
+        controls: Controls | None = None,
+        blocks: float = 1.0,
     ) -> None:
         manifest = engine.manifest
         self.engine, self.rate_hz, self._block = engine, rate_hz, block
         self.controls = controls or Controls()
         self._model_block = manifest.block
-        self.room = self._measure_room(block)
+        self.room = self._measure_room(block and block * blocks)
         self._voices = Voices(engine, self.controls.to, self.blend_max)
         self._make_resamplers(manifest.sample_rate)
         rates = (rate_hz, manifest.sample_rate, manifest.block)
@@ -92,13 +98,13 @@ class SignalPath:
         self.input_repairs = 0
         self._underruns = 0
 
-    def _measure_room(self, block: int | None) -> Room | None:
-        """A block of the model must be done within its own length, and within the device's block where shorter."""
+    def _measure_room(self, samples: float | None) -> Room | None:
+        """A block of the model must be done within its own length, and within the device's time where shorter."""
         manifest, cost = self.engine.manifest, self.engine.cost
         if cost is None:
             return None
         model_s = manifest.block / manifest.sample_rate
-        return cost.room(min(model_s, block / self.rate_hz) if block else model_s)
+        return cost.room(min(model_s, samples / self.rate_hz) if samples else model_s)
 
     @property
     def blend_max(self) -> int:

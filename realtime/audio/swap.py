@@ -65,6 +65,8 @@ def describe(path: SignalPath, bundle: Path) -> dict[str, Any]:
         "latent_channels": manifest.latent_channels,
         "model_rate": manifest.sample_rate,
         "model_block": manifest.block,
+        "room": None if path.room is None else [path.room.encoder, path.room.decoder],
+        "can_transpose": path.can_transpose,
     }
 
 
@@ -76,10 +78,10 @@ def _let_go(gone: list[Any]) -> None:
 class Loader:
     """`start` begins to load, `poll` (often) carries it on; its messages are for the control process.
 
-    engine: the name that was asked for, "auto" too. blocks: how many a call has time for (2 a block ahead).
+    engine: the name that was asked for, "auto" too. blocks: how many a call has time for (more than 1 a block ahead).
     """
 
-    def __init__(self, worker: Worker, engine: str, bundle: Path, blocks: int = 1) -> None:
+    def __init__(self, worker: Worker, engine: str, bundle: Path, blocks: float = 1.0) -> None:
         self._worker, self._engine, self._blocks = worker, engine, blocks
         self.bundle, self.hash = bundle, FileHash(bundle)
         self._thread: threading.Thread | None = None
@@ -153,7 +155,7 @@ class Loader:
         fill(controls, cells)
         map_.apply(controls, cells)
         block = worker.block_length
-        new = SignalPath(engine, worker.path.rate_hz, block, controls)
+        new = SignalPath(engine, worker.path.rate_hz, block, controls, self._blocks)
         overlap = self._both_fit(self._warm(new, block), block / worker.path.rate_hz)
         plan = Plan(new, polite())
         plan.capture()

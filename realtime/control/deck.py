@@ -129,7 +129,7 @@ class Deck:
         map_ = DomainMap(old, domains, same)
         if not map_.identity:
             map_.rewrite(space.shared.parameters)
-        space.texts["bundle"], space.texts["engine"] = str(content["bundle"]), str(content["engine"])
+        space.told(content)
         if domains != tuple(space.domains) or not same:
             space.redomain(domains, channels)
         self._note(f"{content['bundle']} plays now: {', '.join(domains)}")

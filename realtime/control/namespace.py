@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from realtime.audio.room import Room
 from realtime.control import routes
 from realtime.control.contest import Contest
 from realtime.control.pattern import is_pattern, literal_start, matches
@@ -49,6 +50,8 @@ class Namespace:
 
     def __init__(self, shared: SharedState, domains: tuple[str, ...], latent_channels: int = 0) -> None:
         self.shared = shared
+        self.room: Room | None = None  # what the decoders cost on this machine, once audio has said so
+        self.can_transpose = True
         self.texts = {status.name: "" for status in STATUS if status.kind == "string"}
         self.actions: dict[str, Action] = {}
         self.added: dict[str, Added] = {}
@@ -196,6 +199,13 @@ class Namespace:
             return self.domains[int(number)]
         return int(number) if status.kind in ("int", "choice") else number
 
+    def told(self, info: Mapping[str, Any]) -> None:
+        """Take over what the audio process says of the bundle that it plays."""
+        self.texts["engine"], self.texts["bundle"] = str(info.get("engine", "")), str(info.get("bundle", ""))
+        self.can_transpose = bool(info.get("can_transpose", True))
+        room = info.get("room")
+        self.room = Room(*room) if room else None
+
     def set(self, parameter: Parameter, value: object) -> list[Reply]:
         """Store a value given by name, number or bool; the reply tells of clipping or of refusal."""
         try:
@@ -214,6 +224,11 @@ class Namespace:
                 if refused:
                     return [(ERROR, (refused,))]
                 self.shared.set(parameter.stored, clipped)
+        elif parameter.name == "transpose" and clipped != 0 and not self.can_transpose:
+            text = (
+                f"{parameter.address} was not set: this bundle's latent names no pitches that could be moved"
+            )
+            return [(ERROR, (text,))]
         else:
             self.shared.set(parameter.stored, clipped)
         if parameter.name == "to":  # choosing a domain ends a blend
@@ -236,9 +251,10 @@ class Namespace:
         sounding = [d for d, w in weights.items() if w > 0]
         if len(sounding) < most:
             return ""
+        figure = (self.room.refusal(int(most) + 1) if self.room else "") or f"this machine holds {int(most)} decoders"
         return (
-            f"{parameter.address} was not set: this machine can run {int(most)} decoders at once, "
-            f"and {', '.join(sounding)} have a weight already; set one of them to 0 first"
+            f"{parameter.address} was not set: {figure}; {', '.join(sounding)} have a weight already, "
+            "set one of them to 0 first"
         )
 
 

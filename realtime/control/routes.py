@@ -180,6 +180,8 @@ def _action_argument(parameter: Parameter, arguments: Sequence[object]) -> str |
     if isinstance(value, str) and parameter.argument:
         return value
     if parameter.argument == "text":
+        if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
+            return str(int(value))  # a place in the set list, from a controller that sends numbers only
         came = "nothing" if value is None else type(value).__name__ + " " + quoted(value)
         raise BadValue(f"{parameter.address} takes a name, but {came} came")
     if parameter.argument == "switch":

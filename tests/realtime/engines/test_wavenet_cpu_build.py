@@ -37,6 +37,18 @@ def test_a_compiler_that_fails_is_quoted(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert [p.name for p in (tmp_path / "target").iterdir()] == []  # nothing half-made is left
 
 
+def test_the_package_may_carry_the_kernel_unless_it_is_of_other_sources(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(build, "__file__", str(tmp_path / "build.py"))
+    assert build.packaged() is None
+    (tmp_path / build._name("0123456789abcdef")).write_bytes(b"stale")
+    assert build.packaged() is None
+    carried = tmp_path / build._name(build._source_hash())
+    carried.write_bytes(b"")
+    assert build.packaged() == carried and build.library() == carried
+
+
 @needs_compiler
 def test_the_second_time_it_is_there_already(monkeypatch: pytest.MonkeyPatch) -> None:
     first = build.compile()
@@ -101,3 +113,23 @@ def test_two_processes_at_once(tmp_path: Path) -> None:
     assert len(paths) == 1 and Path(paths.pop()).stat().st_size == 100000
     left = [p.name for p in (tmp_path).rglob(".build-*")]
     assert left == []
+
+
+@pytest.mark.skipif(
+    not (shutil.which("aarch64-linux-gnu-g++") and shutil.which("qemu-aarch64")),
+    reason="no cross compiler and emulator for Arm (g++-aarch64-linux-gnu, qemu-user)",
+)
+def test_neon_computes_what_plain_does(tmp_path: Path) -> None:
+    """On the emulated CPU; on an Arm machine the other tests run it for real."""
+    units = {"api": (), "cpu": (), "helper": (), "isa_plain": (), "isa_neon": build.ARM["neon"][0]}
+    compiler = ["aarch64-linux-gnu-g++", *build.GNU, "-O1", "-Wall", "-Werror", f"-I{build.SOURCES}"]
+    for unit, flags in units.items():
+        source = str(build.SOURCES / f"{unit}.cpp")
+        subprocess.run([*compiler, *flags, "-c", source, "-o", str(tmp_path / f"{unit}.o")], check=True)
+    main = str(Path(__file__).with_name("neon_check.cpp"))
+    objects = [str(tmp_path / f"{unit}.o") for unit in units]
+    program = str(tmp_path / "check")
+    subprocess.run([*compiler, main, *objects, "-static", "-pthread", "-o", program], check=True)
+    run = subprocess.run(["qemu-aarch64", "-cpu", "max", program], capture_output=True, text=True, check=True)
+    fp32, int8 = (float(line.split()[1]) for line in run.stdout.splitlines())
+    assert fp32 < 1e-4 and int8 < 1e-4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,22 @@ def test_auto_says_what_it_chose_and_what_it_costs(bundle: Bundle) -> None:
     assert f"{found.choice.us_per_sample:.1f} us a sample, RTF" in str(found.choice)
     assert found.cost is not None
     assert found.cost.decode_s == pytest.approx(found.choice.us_per_sample * 1e-6 * bundle.manifest.block)
+
+
+def test_two_cores_draw_the_same_and_a_third_is_refused(bundle: Bundle) -> None:
+    if not hasattr(os, "sched_getaffinity") or len(before := os.sched_getaffinity(0)) < 2:
+        pytest.skip("one core only")
+    try:
+        outputs = []
+        for cores in (1, 2):
+            found = WavenetCpuEngine(bundle, "fp32", cores=cores, seed=1)
+            out = np.zeros(bundle.manifest.block, np.float32)
+            outputs.append([(found.decode(i % 2, out), out.copy())[1] for i in range(20)])
+        assert np.array_equal(*outputs)
+    finally:
+        os.sched_setaffinity(0, before)
+    with pytest.raises(UserError, match="3 cores were asked for"):
+        WavenetCpuEngine(bundle, "fp32", cores=3)
 
 
 def test_the_latent_is_read_in_place_and_a_reset_forgets_one_domain(bundle: Bundle) -> None:

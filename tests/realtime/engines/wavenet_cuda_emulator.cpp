@@ -1,5 +1,8 @@
 // wavenet.cu on a CPU: a library for the tests, or with WN_RACES a program for ThreadSanitizer.
 #include "wavenet_cuda_emulator.h"
+
+#include <random>
+
 #include "wavenet.cu"
 
 #if !defined(WN_RACES)
@@ -12,14 +15,15 @@ extern "C" const char* emulate_wn_run(int grid, int shared, u32 seed, int absent
            patience_ns);
   });
 }
-extern "C" const char* emulate_wn_condition(int grid, int, u32 seed, int, const float* weight, const float* bias,
+extern "C" const char* emulate_wn_condition(int grid, int, u32, int, const float* weight, const float* bias,
                                             const float* latent, float* condition, int latents, int frames) {
-  return emulator::launch(grid, 128, 0, 1, seed, -1,
-                          [&] { wn_condition(weight, bias, latent, condition, latents, frames); });
+  emulator::launch_plain(grid, 128, [&] { wn_condition(weight, bias, latent, condition, latents, frames); });
+  return nullptr;
 }
-extern "C" const char* emulate_wn_reset(int grid, int, u32 seed, int, u16* ring, int* last, long long slots,
+extern "C" const char* emulate_wn_reset(int grid, int, u32, int, u16* ring, int* last, long long slots,
                                         int stream, int threads) {
-  return emulator::launch(grid, 128, 0, 1, seed, -1, [&] { wn_reset(ring, last, slots, stream, threads); });
+  emulator::launch_plain(grid, 128, [&] { wn_reset(ring, last, slots, stream, threads); });
+  return nullptr;
 }
 #else
 // Random weights of the right sizes; only the order of reads and writes is of interest here.

@@ -6,14 +6,15 @@
 // thread of its own to it, with no order but that of barriers, bells and mail, so a missing barrier is a data race.
 // Mail words count as release and acquire there: what is sent was computed from what had been read.
 #include <math.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <ucontext.h>
 
+#include <algorithm>
 #include <functional>
-#include <random>
 #include <vector>
 
 #if defined(WN_RACES)
@@ -81,13 +82,27 @@ struct Machine {
   ucontext_t scheduler;
   void* shadow = nullptr;
   u64 clock = 0;
-  std::mt19937 random;
+  u64 dice = 0;
   std::function<void()> body;
   const char* failure = nullptr;
 };
-static Machine gpu;
+static Machine* machine = nullptr;
+#define gpu (*emulator::machine)
+// A new one for each launch. Under ThreadSanitizer the old one stays: giving back a fiber's stack would be a race.
+HIDDEN static void renew() {
+#if !defined(WN_RACES)
+  delete machine;
+#endif
+  machine = new Machine();
+}
 static char order_start, order_end;
 
+HIDDEN static u32 random() {  // splitmix64
+  u64 z = gpu.dice += 0x9e3779b97f4a7c15ull;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+  return (u32)(z >> 32);
+}
 HIDDEN static void give_way() {
   Fiber* me = gpu.now;
 #if defined(WN_RACES)
@@ -144,8 +159,8 @@ static void entry() {
 // `absent`: a block that finds no place until all others have left. -> null, or what went wrong
 HIDDEN static const char* launch(int grid, int threads, size_t shared, int cluster, u32 seed, int absent,
                                  std::function<void()> body) {
-  gpu = Machine();
-  gpu.grid = grid, gpu.threads = threads, gpu.body = body, gpu.random.seed(seed);
+  renew();
+  gpu.grid = grid, gpu.threads = threads, gpu.body = body, gpu.dice = seed + 1;
   gpu.blocks.resize(grid);
   gpu.clusters.resize((grid + cluster - 1) / cluster);
   for (Block& b : gpu.blocks) {
@@ -173,10 +188,10 @@ HIDDEN static const char* launch(int grid, int threads, size_t shared, int clust
   int left = (int)gpu.fibers.size(), absent_left = absent < 0 ? 0 : threads;
   while (left && !gpu.failure) {
     // a block for a while: its threads in random order, so that now one is ahead, now another
-    const int block = (int)(gpu.random() % grid);
+    const int block = (int)(random() % grid);
     bool ran = false;
     if (block != absent || left == absent_left) {
-      const u32 first = gpu.random() % threads, step = gpu.random() & 1 ? 1 : threads - 1;
+      const u32 first = random() % threads, step = random() & 1 ? 1 : threads - 1;
       for (int i = 0; i < threads && !gpu.failure; i++) {
         Fiber& f = gpu.fibers[(size_t)block * threads + (first + (u32)i * step) % threads];
         if (f.done || (f.waits && *f.waits == f.seen)) continue;
@@ -206,10 +221,22 @@ HIDDEN static const char* launch(int grid, int threads, size_t shared, int clust
   for (Fiber& f : gpu.fibers) __tsan_destroy_fiber(f.shadow);
 #endif
   const char* failure = gpu.failure;
-  gpu.fibers.clear();
   return failure;
 }
 
+// Kernels whose threads need nobody: one after the other.
+static void launch_plain(int grid, int threads, std::function<void()> body) {
+  renew();
+  gpu.threads = threads;
+  Fiber one;
+  gpu.now = &one;
+  for (one.block = 0; one.block < grid; one.block++)
+    for (one.thread = 0; one.thread < threads; one.thread++) body();
+}
+
+HIDDEN static void copy(void* to, const void* from, int bytes) {  // memcpy would be seen by ThreadSanitizer
+  for (int i = 0; i < bytes; i++) ((volatile char*)to)[i] = ((const volatile char*)from)[i];
+}
 HIDDEN static float half_to_float(u16 h) {
   const int exponent = h >> 10 & 31, mantissa = h & 1023;
   float v = exponent == 31 ? (mantissa ? NAN : INFINITY)
@@ -237,24 +264,25 @@ HIDDEN static void mma(Warp& w) {
   for (int lane = 0; lane < 32; lane++) {
     const int g = lane >> 2, c = lane & 3;
     for (int e = 0; e < 2; e++) {
-      auto half = [&](int r) { return half_to_float((u16)(w.slot[lane][r] >> (16 * e))); };
-      a[g][2 * c + e] = half(0);
-      a[g + 8][2 * c + e] = half(1);
-      a[g][2 * c + 8 + e] = half(2);
-      a[g + 8][2 * c + 8 + e] = half(3);
-      b[2 * c + e][g] = half(4);
-      b[2 * c + 8 + e][g] = half(5);
+      float v[6];
+      for (int r = 0; r < 6; r++) v[r] = half_to_float((u16)(w.slot[lane][r] >> (16 * e)));
+      a[g][2 * c + e] = v[0];
+      a[g + 8][2 * c + e] = v[1];
+      a[g][2 * c + 8 + e] = v[2];
+      a[g + 8][2 * c + 8 + e] = v[3];
+      b[2 * c + e][g] = v[4];
+      b[2 * c + 8 + e][g] = v[5];
     }
   }
   for (int lane = 0; lane < 32; lane++)
     for (int i = 0; i < 4; i++) {
       const int row = (lane >> 2) + 8 * (i >> 1), column = 2 * (lane & 3) + (i & 1);
       float sum;
-      memcpy(&sum, &w.slot[lane][6 + i], 4);
+      copy(&sum, &w.slot[lane][6 + i], 4);
       double exact = sum;
       for (int k = 0; k < 16; k++) exact += (double)a[row][k] * b[k][column];
       sum = (float)exact;
-      memcpy(&w.slot[lane][6 + i], &sum, 4);
+      copy(&w.slot[lane][6 + i], &sum, 4);
     }
 }
 
@@ -280,7 +308,7 @@ HIDDEN static void together(int op, u32* v, int count) {
   const int lane = gpu.now->thread % 32;
   if (w.barrier.arrived && w.op != op) fail("the lanes of a warp are at different instructions");
   w.op = op;
-  memcpy(w.slot[lane], v, 4 * (size_t)count);
+  copy(w.slot[lane], v, 4 * count);
   const u32 generation = w.barrier.generation;
   if (++w.barrier.arrived == 32) {
     if (op == MMA)
@@ -290,24 +318,24 @@ HIDDEN static void together(int op, u32* v, int count) {
     open(w.barrier);
   }
   wait(w.barrier, generation);
-  memcpy(v, w.slot[lane], 4 * (size_t)count);
+  copy(v, w.slot[lane], 4 * count);
 }
 
 }  // namespace emulator
 
-DEVICE HIDDEN int thread() { return emulator::gpu.now->thread; }
-DEVICE HIDDEN int block() { return emulator::gpu.now->block; }
-DEVICE HIDDEN int grid_thread() { return block() * emulator::gpu.threads + thread(); }
+DEVICE HIDDEN int thread() { return gpu.now->thread; }
+DEVICE HIDDEN int block() { return gpu.now->block; }
+DEVICE HIDDEN int grid_thread() { return block() * gpu.threads + thread(); }
 DEVICE HIDDEN char* shared_memory() {
-  char* p = emulator::gpu.blocks[block()].memory.data();
+  char* p = gpu.blocks[block()].memory.data();
   return p + (128 - (uintptr_t)p % 128) % 128;
 }
-DEVICE bool sync_block_or(bool failed) {
-  return emulator::meet(emulator::gpu.blocks[block()].barrier, emulator::gpu.threads, failed);
+DEVICE HIDDEN bool sync_block_or(bool failed) {
+  return emulator::meet(gpu.blocks[block()].barrier, gpu.threads, failed);
 }
 DEVICE void sync_block() { sync_block_or(false); }
-DEVICE void sync_cluster() {
-  emulator::meet(emulator::gpu.clusters[block() / WN_CLUSTER].barrier, WN_CLUSTER * emulator::gpu.threads, false);
+DEVICE HIDDEN void sync_cluster() {
+  emulator::meet(gpu.clusters[block() / WN_CLUSTER].barrier, WN_CLUSTER * gpu.threads, false);
 }
 
 DEVICE int as_int(float v) { int i; memcpy(&i, &v, 4); return i; }
@@ -335,7 +363,7 @@ DEVICE u32 pack_halves(float low, float high) { return to_half(low) | (u32)to_ha
 DEVICE float fast_tanh(float v) { return tanhf(v); }
 DEVICE float fast_exp(float v) { return expf(v); }
 
-DEVICE HIDDEN u64 now_ns() { return emulator::gpu.clock; }
+DEVICE HIDDEN u64 now_ns() { return gpu.clock; }
 DEVICE void rest() {}
 DEVICE void raise(u32* error, u32 code) {
   u32 none = 0;
@@ -346,7 +374,7 @@ DEVICE u32 raised(const u32* error) { return __atomic_load_n(error, __ATOMIC_REL
 DEVICE void post(u64* at, u32 v, u32 count) { __atomic_store_n(at, (u64)count << 32 | v, __ATOMIC_RELEASE); }
 DEVICE void post_two(u64* at, float a, float b, u32 count) {
   post(at, (u32)as_int(a), count);
-  if (emulator::gpu.random() & 1) emulator::give_way();  // each word arrives whole, but not both at once
+  if (emulator::random() & 1) emulator::give_way();  // each word arrives whole, but not both at once
   post(at + 1, (u32)as_int(b), count);
 }
 DEVICE u64 peek(const u64* at) {
@@ -391,7 +419,7 @@ DEVICE HIDDEN bool bell_rang(u64* at, u32 phase) {
 }
 template <class P>
 static P* peer(P* mine, int rank) {
-  emulator::Machine& m = emulator::gpu;
+  emulator::Machine& m = gpu;
   const int other = block() / WN_CLUSTER * WN_CLUSTER + rank;
   const ptrdiff_t offset = (char*)mine - shared_memory();
   char* p = m.blocks[other].memory.data();
@@ -403,7 +431,7 @@ DEVICE void link_two(float* mine, u64* bell, int rank, float a, float b) {
   to[0] = a, to[1] = b;
   emulator::ring(peer(bell, rank), 8);
 #else
-  emulator::gpu.under_way.push_back(
-      {to, peer(bell, rank), {a, b}, emulator::gpu.clock + emulator::gpu.random() % (u32)(2 * emulator::gpu.threads)});
+  gpu.under_way.push_back(
+      {to, peer(bell, rank), {a, b}, gpu.clock + emulator::random() % (u32)(2 * gpu.threads)});
 #endif
 }
