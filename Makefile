@@ -5,7 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 PLAY_PACKAGES := libportaudio2 libsndfile1 python3-venv
-TEST_PACKAGES := $(PLAY_PACKAGES) jackd2 fluidsynth fluid-soundfont-gm timgm6mb-soundfont puredata-core liblo-tools
+TEST_PACKAGES := $(PLAY_PACKAGES) jackd2 fluidsynth fluid-soundfont-gm timgm6mb-soundfont puredata-core liblo-tools \
+	supercollider-language supercollider-server chromium g++ libasound2-dev libjack-jackd2-dev ffmpeg
 
 .PHONY: play test check bench evaluate clean
 

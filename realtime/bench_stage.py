@@ -124,11 +124,7 @@ class _Stretch:
             self._start("listener", guests.listen, port, len(self._domains), seconds, ready, go)
             if rate:
                 self._start("flood", guests.flood, port, seconds, rate, go)
-                web = (
-                    getattr(getattr(performance, "web", None), "port", None)
-                    if page_port is None
-                    else page_port
-                )
+                web = performance.surfaces.web_port if page_port is None else page_port
                 if web:
                     self._start("page", guests.page, web, seconds, go)
                 if midi_port:
@@ -203,7 +199,7 @@ def stage(
     """`minutes` without the flood, then `minutes` with it.
 
     make: builds the Performance (config, domains, latent channels), so that the caller decides about its page and
-    MIDI. page_port: of the page's socket (None: performance.web.port, if there is one). midi_port: an output
+    MIDI. page_port: of the page's socket (None: the program's own, if there is one). midi_port: an output
     port of this system that the program listens to.
     """
     without = _Stretch(make, bundle, engine, block, 60.0 * minutes).run(0, None, None)

@@ -6,11 +6,13 @@ process's main thread; OSC, web, MIDI and presets have a thread each. None of th
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from realtime.control.bind import bind
 from realtime.control.namespace import Namespace
 from realtime.control.osc import OscServer
 from realtime.errors import UserError
@@ -60,6 +62,7 @@ class Surfaces:
         self.presets: Presets | None = None
         self.keys: Keys | None = None
         self._discovery: list[Any] = []
+        self._listening: socket.socket | None = None
         try:
             self._build()
         except BaseException:
@@ -70,6 +73,8 @@ class Surfaces:
         wanted = self._wanted
         if wanted.osc:
             self.osc = OscServer(self._namespace, *wanted.osc)
+        if wanted.web:
+            self._listening = self._bind_web(*wanted.web)
         if wanted.presets:
             from realtime.control.presets import Presets
 
@@ -80,25 +85,41 @@ class Surfaces:
             from realtime.control.midi import Midi
 
             self.midi = Midi(self._namespace, wanted.midi, wanted.midi_map)
-        if wanted.web:
-            self.web = self._make_web(*wanted.web, wanted.web_token)
 
-    def _make_web(self, host: str, port: int, token: str | None) -> HttpServer | None:
+    def _bind_web(self, host: str, port: int) -> socket.socket:
+        try:
+            return bind(host, port)
+        except UserError:
+            if not self._wanted.web_elsewhere:
+                raise
+            return bind(host, 0)
+
+    @property
+    def web_port(self) -> int | None:
+        """Where the page is, or will be."""
+        if self._listening is not None:
+            return int(self._listening.getsockname()[1])
+        return self.web.port if self.web else None
+
+    def _make_web(self, listening: socket.socket, token: str | None) -> HttpServer | None:
+        """The HTTP library takes half a second to import: the sound is on its way by then."""
         try:
             from realtime.control.http import HttpServer
             from realtime.control.oscquery import OscQuery
         except ImportError as error:
             self._say(f"no web page: the package {error.name} is missing (pip install {error.name})")
+            listening.close()
             return None
         osc_port, osc_host = (int(self.osc.port), str(self.osc.host)) if self.osc else (0, "")
         query = OscQuery(self._namespace, osc_port, NAME, osc_host)
-        rest = (query, token, self.midi, self.presets)
-        try:
-            return HttpServer(self._namespace, host, port, *rest)
-        except UserError:
-            if not self._wanted.web_elsewhere:
-                raise
-            return HttpServer(self._namespace, host, 0, *rest)
+        return HttpServer(
+            self._namespace,
+            oscquery=query,
+            token=token,
+            midi=self.midi,
+            presets=self.presets,
+            bound=listening,
+        )
 
     def restore(self, given: Collection[str]) -> None:
         """After a crash: everything as it last stood, but for what the command line says."""
@@ -110,7 +131,10 @@ class Surfaces:
             self._say(str(error))
 
     def start(self) -> None:
-        """Begin to answer. UserError: no such MIDI port."""
+        """Begin to answer; called when the audio process is on its way. UserError: no such MIDI port."""
+        if self._listening is not None:
+            listening, self._listening = self._listening, None
+            self.web = self._make_web(listening, self._wanted.web_token)
         self.restore(self._wanted.on_command_line)
         kept = self.presets if self._wanted.presets_kept else None
         for surface in (self.osc, kept, self.midi, self.web):
@@ -151,7 +175,7 @@ class Surfaces:
         if self.web is not None and not self.web.alive:
             page = self.web  # the old token, or every phone would have to scan again
             self.web = self._again(
-                "the web page", page, lambda: self._make_web(page.host, page.port, page.token)
+                "the web page", page, lambda: self._make_web(bind(page.host, page.port), page.token)
             )
 
     def _again(self, name: str, old: Any, make: Callable[[], Any]) -> Any:
@@ -188,3 +212,5 @@ class Surfaces:
                 surface.stop()
         if self.keys is not None:
             self.keys.close()
+        if self._listening is not None:
+            self._listening.close()

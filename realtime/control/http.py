@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import socket
 import threading
 import zlib
 from collections.abc import Awaitable, Callable
@@ -18,11 +19,12 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
+from realtime.control.bind import bind
 from realtime.control.guard import Guard, is_loopback
 from realtime.control.namespace import Namespace
 from realtime.control.pages import MAX_MESSAGE_BYTES, Pages
 from realtime.control.qr import qr_lines
-from realtime.control.tcp import Connections, bind, reachable
+from realtime.control.tcp import Connections, reachable
 
 __all__ = ["HttpServer", "OscQueryLike", "qr_lines"]
 
@@ -68,6 +70,8 @@ class OscQueryLike(Protocol):
 class HttpServer:
     """Serves the page and OSCQuery on host:port until `stop`; port 0 lets the system choose (see `port`).
 
+    `bound`: a socket that listens there already.
+
     On another host than loopback a token is needed; one is made if none is given. `url` carries it. A token
     that was given is asked of everyone, one that was made only of other machines.
     """
@@ -81,8 +85,9 @@ class HttpServer:
         token: str | None = None,
         midi: Any = None,
         presets: Any = None,
+        bound: socket.socket | None = None,
     ) -> None:
-        self._socket = bind(host, port)
+        self._socket = bound or bind(host, port)
         self.host, self.port = str(self._socket.getsockname()[0]), int(self._socket.getsockname()[1])
         self.token = token or (None if is_loopback(self.host) else secrets.token_urlsafe(16))
         self.failure: BaseException | None = None

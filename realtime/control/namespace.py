@@ -251,7 +251,9 @@ class Namespace:
         sounding = [d for d, w in weights.items() if w > 0]
         if len(sounding) < most:
             return ""
-        figure = (self.room.refusal(int(most) + 1) if self.room else "") or f"this machine holds {int(most)} decoders"
+        figure = (
+            self.room.refusal(int(most) + 1) if self.room else ""
+        ) or f"this machine holds {int(most)} decoders"
         return (
             f"{parameter.address} was not set: {figure}; {', '.join(sounding)} have a weight already, "
             "set one of them to 0 first"

@@ -92,24 +92,10 @@ def test_every_kind_of_change_is_measured(tmp_path: Path) -> None:
 def test_a_second_on_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The true server, page and audio: all sets arrive in order, the page hears of it."""
     pytest.importorskip("jack")
-    from realtime.performance import Performance
-
     monkeypatch.setattr(bench_stage, "MARGIN_S", 4.0)
     monkeypatch.setattr(guests, "SETTLE_S", 1.0)
-    servers = []
-
-    def make(config: Any, domains: tuple[str, ...], latent_channels: int) -> Performance:
-        wanted = Wanted(osc=("127.0.0.1", 0), web=("127.0.0.1", 0))
-        performance = Performance(config, domains, {}, wanted, latent_channels=latent_channels)
-        servers.append(performance.web)
-        return performance
-
-    try:
-        bundle = write_fake_bundle(tmp_path / "fake.umtn")
-        figures = stage(bundle, "onnx", 256, 1 / 60, make=make, rate=2000)
-    finally:
-        for web in servers:
-            web.stop()
+    bundle = write_fake_bundle(tmp_path / "fake.umtn")
+    figures = stage(bundle, "onnx", 256, 1 / 60, rate=2000)
     flooded = figures["with"]
     assert 1000 < flooded["sets_sent"] <= 2000
     assert (

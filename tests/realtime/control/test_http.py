@@ -252,7 +252,7 @@ def test_what_the_page_sets_and_what_it_is_told(
             await page.until(lambda p: p.notes == ["preset/save: kept as mine"])
             for wish, answer in (
                 ({"preset/save": "bad"}, "no room"),
-                ({"preset/save": 3}, "a name"),
+                ({"preset/save": 3.5}, "a name"),
                 ({"record": 1}, "not available"),
                 ({"mix": "loud"}, "takes a number"),
                 ({"mix": [1]}, "takes a number"),

@@ -156,7 +156,7 @@ def test_an_action_that_fails_says_why(namespace: Namespace) -> None:
 
     namespace.actions["preset/load"] = refuse
     assert "no preset" in error_of(namespace.answer("/umtn/preset/load", ("x",)))
-    assert "takes a name" in error_of(namespace.answer("/umtn/preset/load", (1,)))
+    assert "takes a name" in error_of(namespace.answer("/umtn/preset/load", (1.5,)))
     assert "not available" in error_of(namespace.answer("/umtn/record", (1,)))
 
 
