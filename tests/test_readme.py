@@ -29,7 +29,13 @@ def test_commands_parse(command: str) -> None:
     elif module == "umtn":
         build_parser().parse_args(arguments)
     else:
-        assert module in ("export", "realtime.bench"), f"the README names an unknown program: {module}"
+        assert module in (
+            "export",
+            "realtime.bench",
+            "realtime.doctor",
+            "realtime.latency",
+            "realtime.hosts",
+        ), f"the README names an unknown program: {module}"
 
 
 def test_parameter_table_is_the_programs() -> None:
