@@ -146,7 +146,8 @@ def _us(loop: SampleLoop, seconds: float) -> float:
     cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
     loop.stay_off()
     try:
-        return 1e6 * _least(step, seconds) / hop
+        # a second core that others use too is left alone for a second at a time
+        return 1e6 * _least(step, seconds * (3 if getattr(loop, "cores", 1) > 1 else 1)) / hop
     finally:
         if cpus is not None:
             os.sched_setaffinity(0, cpus)

@@ -30,7 +30,7 @@ from realtime.audio.devices import Device, check_format, portaudio, resolve  # n
 from realtime.audio.files import FileSource, ReadAhead, file_rate, sound_path  # noqa: E402
 from realtime.audio.rights import flush_denormals, request_realtime  # noqa: E402
 from realtime.audio.signal_path import SignalPath  # noqa: E402
-from realtime.audio.stream import CallbackStream, SoftwareClock, Stream  # noqa: E402
+from realtime.audio.stream import CLOCK_BLOCKS, CallbackStream, SoftwareClock, Stream  # noqa: E402
 from realtime.audio.swap import describe  # noqa: E402
 from realtime.audio.wav import WavRecorder  # noqa: E402
 from realtime.audio.worker import Worker  # noqa: E402
@@ -136,7 +136,7 @@ class _Session:
                 )
             self._recorder = WavRecorder(Path(record), self._rate)
             self._closing.callback(self._recorder.close)
-        blocks = BLOCKS_AHEAD if with_device and config.slack else 1.0
+        blocks = (BLOCKS_AHEAD if config.slack else 1.0) if with_device else CLOCK_BLOCKS
         path = SignalPath(engine, self._rate, config.block, blocks=blocks)
         self.worker = Worker(
             path,

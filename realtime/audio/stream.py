@@ -21,9 +21,10 @@ from realtime.audio.rights import raise_thread
 from realtime.audio.signal_path import MAX_CALL
 from realtime.audio.worker import Timing, Worker
 
-__all__ = ["CallbackStream", "SkipDetector", "SoftwareClock", "Stream"]
+__all__ = ["CLOCK_BLOCKS", "CallbackStream", "SkipDetector", "SoftwareClock", "Stream"]
 
 GRACE = 16  # first callbacks, which a sound server flags while it rewires itself: nothing sounds yet
+CLOCK_BLOCKS = 2.0  # a software clock forgives being late by a block: nothing is waiting for it
 WINDOW = 8  # callbacks; a late one is made up for by the next ones, a lost one never
 
 
@@ -86,6 +87,7 @@ class SoftwareClock:
         self.io_latency_ms = 0.0 if fast else 1000.0 * block / rate_hz
         self.slack_ms = 0.0
         self.callback = worker.timing
+        worker.judges_time = False  # one long call among short ones is no loss here: see _run
         self._stop = False
         self._thread = threading.Thread(target=self._run, name="audio", daemon=True)
 
@@ -111,8 +113,9 @@ class SoftwareClock:
             wait = due - time.perf_counter()
             if wait > 0:
                 time.sleep(wait)
-            elif -wait > n / self._rate:  # a whole block behind: a device would have dropped it
+            elif -wait > (CLOCK_BLOCKS - 1) * n / self._rate:  # a device would have dropped a block
                 worker.skipped += 1
+                worker.note_xrun()
                 due -= wait
 
 
