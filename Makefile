@@ -6,7 +6,8 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 PLAY_PACKAGES := libportaudio2 libsndfile1 python3-venv
 TEST_PACKAGES := $(PLAY_PACKAGES) jackd2 fluidsynth fluid-soundfont-gm timgm6mb-soundfont puredata-core liblo-tools \
-	supercollider-language supercollider-server chromium g++ libasound2-dev libjack-jackd2-dev ffmpeg
+	supercollider-language supercollider-server chromium g++ ffmpeg \
+	g++-aarch64-linux-gnu qemu-user
 
 .PHONY: play test check bench evaluate clean
 

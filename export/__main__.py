@@ -51,6 +51,12 @@ def _export_options() -> argparse.ArgumentParser:
         "--domains",
         help="only these, separated by commas; default: all of the checkpoint",
     )
+    parser.add_argument(
+        "--calibrate",
+        type=Path,
+        metavar="FILE",
+        help="a recording on which int8 engines of WaveNet decoders are calibrated (default: a made-up tune)",
+    )
     parser.add_argument("--licence", default="", help="of the weights")
     parser.add_argument("--notes", default="", help="what it was trained on")
     return parser
@@ -83,14 +89,21 @@ def _export(options: argparse.Namespace) -> int:
     domains = (
         [word.strip() for word in options.domains.split(",") if word.strip()] if options.domains else None
     )
+    translator = load(options.checkpoint)
+    sound = None
+    if options.calibrate is not None:
+        from umtn.data.prepare import read_audio
+
+        sound = read_audio(options.calibrate, translator.config.sample_rate).astype("float32") / 32768
     manifest, files = freeze(
-        load(options.checkpoint),
+        translator,
         options.name or output.stem,
         domains,
         options.torchscript,
         options.licence,
         options.notes,
         lambda line: print(f"  {line}", flush=True),
+        sound,
     )
     write_bundle(output, manifest, files)
     known = ", ".join(domain.id for domain in manifest.domains)

@@ -13,8 +13,9 @@ import torch
 
 from export import onnx as onnx_graphs
 from export.bundle import PROBE, BundleError, Domain, Graph, Manifest, PitchLayout, Probe
+from export.calibration import activation_maxima
 from export.latency import measure_latency, measure_onset_ms
-from export.probe import make_probe, pack
+from export.probe import make_probe, pack, test_signal
 from export.sample_loop import export_wavenet
 from export.steppers import OnnxStepper, stream
 from export.torchscript import script_decoder, script_encoder
@@ -28,6 +29,7 @@ from umtn.translator import Translator
 __all__ = ["domain_id", "freeze", "pick_domains", "streaming_encoder"]
 
 ENCODER = "encoder.onnx"
+CALIBRATION_SECONDS = 4
 BEND = 0.6  # semitones at most: LiveDecoder.controls bends a pitch by 0.6 tanh(cents)
 
 
@@ -67,8 +69,12 @@ def freeze(
     licence: str = "",
     notes: str = "",
     report: Callable[[str], None] = lambda line: None,
+    sound: np.ndarray | None = None,
 ) -> tuple[Manifest, dict[str, bytes]]:
-    """The manifest without hashes and every file; BundleError when the model cannot be played or differs."""
+    """The manifest without hashes and every file; BundleError when the model cannot be played or differs.
+
+    sound: [N] at the model's rate, on which int8 engines are calibrated (default: a made-up tune).
+    """
     config = translator.config
     encoder = streaming_encoder(translator)
     chosen = pick_domains(config, domains)
@@ -89,7 +95,7 @@ def freeze(
     for id, decoder in decoders.items():
         add(_path(id), _export(decoder, encoder.block))
         if isinstance(decoder, WaveNetDecoder):
-            files[f"weights/{id}.safetensors"] = _weights(decoder, config)
+            files[f"weights/{id}.safetensors"] = _weights(decoder, config, encoder, sound)
     if torchscript:
         files["torchscript/encoder.ts"] = script_encoder(encoder)
         files |= {f"torchscript/{id}.ts": script_decoder(decoder) for id, decoder in decoders.items()}
@@ -138,9 +144,14 @@ def _export(decoder: Decoder, block: int) -> tuple[bytes, Graph]:
     return export_wavenet(decoder)
 
 
-def _weights(decoder: WaveNetDecoder, config: Config) -> bytes:
-    """For native engines: PyTorch's names and shapes, the decoder's config as metadata."""
+def _weights(
+    decoder: WaveNetDecoder, config: Config, encoder: StreamingModule, sound: np.ndarray | None
+) -> bytes:
+    """For native engines: PyTorch's names and shapes and what int8 scales by, the decoder's config as metadata."""
     tensors = {name: value.detach().contiguous() for name, value in decoder.state_dict().items()}
+    if sound is None:
+        sound = test_signal(CALIBRATION_SECONDS * config.sample_rate, config.sample_rate)
+    tensors |= activation_maxima(encoder, decoder, sound)
     about = {
         "hop": decoder.hop,
         "latent_channels": decoder.latent_channels,

@@ -23,6 +23,8 @@ from umtn.decoders.wavenet import WaveNetDecoder, draw
 from umtn.mulaw import mulaw_decode
 from umtn.translator import Translator
 
+CALIBRATION = "calibration."  # beside the weights, for int8 engines
+
 __all__ = ["LIMIT", "Row", "format_table", "verify"]
 
 LIMIT = 1e-5
@@ -237,6 +239,7 @@ def _weights_row(bundle: Bundle, domain: Domain, decoder: WaveNetDecoder) -> Row
     if path not in bundle.names:
         return Row(path, "safetensors", "-", float("nan"), 0.0, "missing")
     stored, wanted = safetensors.torch.load(bundle.read(path)), decoder.state_dict()
+    stored = {name: value for name, value in stored.items() if not name.startswith(CALIBRATION)}
     same = stored.keys() == wanted.keys() and all(torch.equal(stored[k], wanted[k]) for k in wanted)
     return Row(
         path,

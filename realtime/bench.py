@@ -78,7 +78,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(json.dumps(figures, indent=1) if options.json else "\n".join(_lines(figures)))
+    if options.json:
+        print(json.dumps(figures, indent=1))
+    elif options.wavenet:
+        from realtime.bench_wavenet import format_rows
+
+        print("\n".join(format_rows(figures)))
+    else:
+        print("\n".join(_lines(figures)))
     return 0
 
 
@@ -103,7 +110,7 @@ def _chosen(options: argparse.Namespace, path: Path) -> Any:
     if options.wavenet:
         from realtime.bench_wavenet import rows
 
-        return {f"{i + 1}": row for i, row in enumerate(rows())}
+        return rows()
     return measure(path, options.engine, options.block or BLOCK)
 
 

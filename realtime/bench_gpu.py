@@ -147,10 +147,13 @@ def random_decoder(size: Size, seed: int) -> tuple[WaveNetDecoder, WavenetWeight
         size.latent, size.hop, size.blocks, size.layers, size.residual, size.skip, size.classes
     )
     decoder.eval().requires_grad_(False)
-    for layer in decoder.dilated:
-        layer.weight.mul_(1.7)
-    decoder.classify.weight.mul_(3.0)
-    arrays = {name: value.numpy().copy() for name, value in decoder.state_dict().items()}
+    state = decoder.state_dict()  # the decoder's own tensors
+    for name, gain in [
+        *((f"dilated.{i}.weight", 1.7) for i in range(len(decoder.dilations))),
+        ("classify.weight", 3.0),
+    ]:
+        state[name].mul_(gain)
+    arrays = {name: value.numpy().copy() for name, value in state.items()}
     return decoder, WavenetWeights.from_arrays(arrays, size.hop, size.blocks)
 
 
@@ -158,11 +161,12 @@ def time_pytorch(decoder: WaveNetDecoder, samples: int = 50) -> float:
     """Microseconds of one eager fp32 step, on the GPU if PyTorch has one."""
     torch = _torch()
     place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    net = decoder.to(place)
+    net: Any = decoder.to(place)
     latent = torch.randn(1, net.latent_channels, 1, device=place)
     condition = net.condition(latent)[:, :, 0]
     uniform, temperature = torch.full((1,), 0.5, device=place), torch.ones(1, device=place)
-    state, times = net.init_state(1), []
+    state = net.init_state(1)
+    times: list[float] = []
     for _ in range(samples):
         start = time.perf_counter()
         drawn, state = net.sample_step(condition, uniform, temperature, state)
@@ -240,7 +244,7 @@ def long_run(
     figures: dict[str, Any] = {
         "decoder": w.name,
         "samples": n,
-        "classes_drawn": int(len(np.unique(runs[0]))),
+        "classes_drawn": len(np.unique(runs[0])),
         "differing_between_two_runs": int((runs[0] != runs[1]).sum()),
     }
     for kind in ("native", "numba"):

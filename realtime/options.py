@@ -77,6 +77,19 @@ def _add_sound(group: argparse._ArgumentGroup) -> None:
         help=f"a .umtn file or a shipped one's name (default: {DEFAULT_BUNDLE})",
     )
     add("--engine", default="auto", help="what computes the model: auto, onnx... (default: auto)")
+    add(
+        "--precision",
+        default="auto",
+        metavar="P",
+        help="of the native WaveNet engine: auto, int8, bf16, fp32 (default: auto, by what is fast and true here)",
+    )
+    add(
+        "--cores",
+        type=_whole(1, 2),
+        default=1,
+        metavar="N",
+        help="cores for the native WaveNet engine (default: 1; 2 only where a second one is idle)",
+    )
     add("--block", type=_whole(MIN_BLOCK, MAX_BLOCK), default=128, metavar="N",
         help=f"samples in a block, {MIN_BLOCK} to {MAX_BLOCK}, any number (default: 128)")  # fmt: skip
     add(

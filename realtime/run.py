@@ -117,6 +117,8 @@ def _config(options: argparse.Namespace, bundle: str) -> AudioConfig:
         input=options.input,
         output=options.output or "default",
         engine=options.engine,
+        precision=options.precision,
+        cores=options.cores,
         block=options.block,
         rate=options.rate,
         channel=options.channel,

@@ -38,7 +38,14 @@ class Commands:
 
     def __init__(self, config: AudioConfig, worker: Worker, send: Send, ahead: bool = False) -> None:
         self._config, self._worker, self._send = config, worker, send
-        self._loader = Loader(worker, config.engine, Path(config.bundle), BLOCKS_AHEAD if ahead else 1.0)
+        self._loader = Loader(
+            worker,
+            config.engine,
+            Path(config.bundle),
+            BLOCKS_AHEAD if ahead else 1.0,
+            config.precision,
+            config.cores,
+        )
         self._tape: Tape | None = None
         self._told = False
 

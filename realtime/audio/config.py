@@ -24,6 +24,8 @@ class AudioConfig:
     input: str = "mic"
     output: str = "default"
     engine: str = "auto"
+    precision: str = "auto"
+    cores: int = 1
     block: int = 128
     rate: int | None = None
     channel: int = 1

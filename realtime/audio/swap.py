@@ -10,6 +10,7 @@ import hashlib
 import statistics
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ def describe(path: SignalPath, bundle: Path) -> dict[str, Any]:
     manifest = path.engine.manifest
     return {
         "engine": path.engine.name,
+        "engine_choice": str(getattr(path.engine, "choice", "")),
         "bundle": manifest.name,
         "bundle_path": str(bundle),
         "domains": [domain.id for domain in manifest.domains],
@@ -81,8 +83,17 @@ class Loader:
     engine: the name that was asked for, "auto" too. blocks: how many a call has time for (more than 1 a block ahead).
     """
 
-    def __init__(self, worker: Worker, engine: str, bundle: Path, blocks: float = 1.0) -> None:
-        self._worker, self._engine, self._blocks = worker, engine, blocks
+    def __init__(
+        self,
+        worker: Worker,
+        engine: str,
+        bundle: Path,
+        blocks: float = 1.0,
+        precision: str = "auto",
+        cores: int = 1,
+    ) -> None:
+        self._worker, self._blocks = worker, blocks
+        self._load = partial(load_engine, name=engine, precision=precision, cores=cores)
         self.bundle, self.hash = bundle, FileHash(bundle)
         self._thread: threading.Thread | None = None
         self._result: Incoming | str | None = None
@@ -144,7 +155,7 @@ class Loader:
         worker = self._worker
         bundle = Bundle.open(path)
         time.sleep(PAUSE_S)
-        engine = load_engine(bundle, self._engine)
+        engine = self._load(bundle)
         time.sleep(PAUSE_S)
         old = worker.path.engine.manifest
         domains = [domain.id for domain in bundle.manifest.domains]

@@ -174,12 +174,13 @@ def start_lines(info: dict[str, Any], surfaces: Sequence[str]) -> list[str]:
         f"   {info.get('rate', 0):g} Hz, block {info.get('block', 0)}, engine {info.get('engine', '?')}"
     )
     split: dict[str, float] = info.get("latency_ms", {})
+    choice = [info["engine_choice"]] if info.get("engine_choice") else []
     parts = " + ".join(f"{name} {value:.1f}" for name, value in split.items() if value)
     latency = f"latency {sum(split.values()):.1f} ms = {parts}"
     granted = "granted: " + (", ".join(info.get("granted", ())) or "nothing")
     advice = [f"not granted: {sentence}" for sentence in info.get("advice", ())]
     kept = [f"the earlier take of that name is now {info['kept']}"] if info.get("kept") else []
-    return [first, *kept, latency, granted, *advice, *surfaces, "Ctrl-C stops, ? lists the keys"]
+    return [first, *choice, *kept, latency, granted, *advice, *surfaces, "Ctrl-C stops, ? lists the keys"]
 
 
 def end_line(stats: dict[str, Any], output: str) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ENGINES", "Cost", "Engine", "check_probe", "load_engine", "silent_latent"]
 
-ENGINES = ("auto", "onnx", "onnx-cuda", "torchscript")
+ENGINES = ("auto", "onnx", "onnx-cuda", "torchscript", "wavenet-cpu", "wavenet-cuda")
 SILENCE_S = 0.4  # after that much silence an encoder has nothing else in its memory
 
 
@@ -61,13 +61,27 @@ class Engine(Protocol):
     def reset(self, domain: int | None = None) -> None: ...
 
 
-def load_engine(bundle: Bundle, name: str = "auto", seed: int | None = None) -> Engine:
+def load_engine(
+    bundle: Bundle, name: str = "auto", seed: int | None = None, precision: str = "auto", cores: int = 1
+) -> Engine:
     """Load, run the bundle's own probe, and return the engine from a fresh state.
 
+    precision, cores: of the native engine of WaveNet decoders, which `auto` takes for bundles that have them.
     UserError: unknown engine, missing package, or outputs that differ from the probe.
     """
     if name not in ENGINES:
         raise UserError(f"unknown engine {name!r}; known are {', '.join(ENGINES)}")
+    sampled = any(file.startswith("weights/") for file in bundle.names)
+    if name == "wavenet-cuda":
+        from realtime.engines.wavenet_cuda.engine import WavenetCudaEngine
+
+        return WavenetCudaEngine(bundle, seed=seed)
+    if name == "wavenet-cpu" or (name == "auto" and sampled):
+        from realtime.engines.wavenet_cpu.engine import WavenetCpuEngine
+
+        return WavenetCpuEngine(
+            bundle, precision, cores, seed
+        )  # checks itself: int8 may differ from the probe
     if name == "torchscript":
         from realtime.engines.torchscript import TorchScriptEngine
 

@@ -101,7 +101,8 @@ def test_wavenet_bundle_holds_its_weights(wavenet: Exported) -> None:
     bundle = Bundle.open(wavenet.bundle)
     decoder = load(wavenet.checkpoint).decoder("strings")
     tensors = safetensors.deserialize(bundle.read("weights/strings.safetensors"))
-    assert {name for name, _ in tensors} == set(decoder.state_dict())
+    calibration = {f"calibration.{part}" for part in ("input", "gated", "head", "classify")}
+    assert {name for name, _ in tensors} == set(decoder.state_dict()) | calibration
     head = bundle.read("weights/strings.safetensors")
     about = json.loads(
         json.loads(head[8 : 8 + int.from_bytes(head[:8], "little")])["__metadata__"]["decoder"]

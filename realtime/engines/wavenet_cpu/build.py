@@ -24,7 +24,7 @@ from realtime.errors import UserError
 
 __all__ = ["CompilerError", "compile", "find_compiler", "library", "packaged"]
 
-SOURCES = Path(__file__).with_name("native")
+SOURCES = Path(__file__).resolve().with_name("native")
 COMPILERS = ("c++", "g++", "clang++", "cl")
 _Flags = dict[str, tuple[tuple[str, ...], tuple[str, ...]]]
 # unit -> flags of GCC and Clang, and of Visual C++
@@ -81,7 +81,7 @@ def compile(target_dir: Path | None = None) -> Path:
     """
     compiler = find_compiler()
     if target_dir is not None:
-        path = target_dir / _name(_source_hash())
+        path = target_dir.resolve() / _name(_source_hash())
     else:
         path = _cache() / _name(_key(compiler))
         if path.is_file():

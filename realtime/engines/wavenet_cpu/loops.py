@@ -22,7 +22,7 @@ class SampleLoop(Protocol):
     [0, 1) and temperature [B] -> audio [B, N]; `forced` [B, N] int32 takes the place of what was drawn;
     classes [B, N] int32 and logits [B, N, A] are filled where given. decode: latent [B, D, T], noise
     [B, T * hop] -> audio; bind: the same on arrays that stay where they are, as a call without arguments.
-    reset: one stream, or with None all.
+    reset: one stream, or with None all. stay_off: keep the calling thread off the second core, where one is used.
     """
 
     name: str
@@ -50,6 +50,8 @@ class SampleLoop(Protocol):
         self, latent: np.ndarray, noise: np.ndarray, temperature: np.ndarray, audio: np.ndarray
     ) -> Callable[[], None]: ...
 
+    def stay_off(self) -> None: ...
+
     def reset(self, stream: int | None = None) -> None: ...
 
 
@@ -59,16 +61,19 @@ def make_loop(
     precision: str = "fp32",
     streams: int = 1,
     calibration: Calibration | None = None,
+    cores: int = 1,
 ) -> SampleLoop:
     """A loop of that kind. UserError: unknown kind, or what it needs is missing here."""
     if kind == "native":
         from realtime.engines.wavenet_cpu.native_loop import NativeLoop
 
-        return NativeLoop(weights, precision, streams, calibration=calibration)
+        return NativeLoop(weights, precision, streams, calibration=calibration, cores=cores)
     if kind not in LOOPS:
         raise UserError(f"unknown sample loop {kind!r}; known are {', '.join(LOOPS)}")
     if precision != "fp32":
         raise UserError(f"{precision} needs the native kernel; {kind} computes in fp32 only")
+    if cores != 1:
+        raise UserError(f"a second core needs the native kernel; {kind} has but one")
     if kind == "numba":
         from realtime.engines.wavenet_cpu.numba_loop import NumbaLoop
 

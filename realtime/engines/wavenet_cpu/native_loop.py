@@ -60,7 +60,6 @@ def _library() -> ctypes.CDLL:
         raise build.CompilerError(f"the native WaveNet kernel {path} cannot be loaded ({error})") from None
     native.wn_create.restype = c_void_p
     native.wn_create.argtypes = [POINTER(_Shape), POINTER(_Weights), POINTER(_Steps), c_int32, c_int32]
-    native.wn_bytes.restype = native.wn_stalls.restype = c_int64
     for function, arguments in {
         "wn_free": [c_void_p],
         "wn_reset": [c_void_p, c_int32],
@@ -71,7 +70,8 @@ def _library() -> ctypes.CDLL:
     }.items():
         getattr(native, function).argtypes = arguments
         getattr(native, function).restype = None
-    native.wn_bytes.argtypes = native.wn_stalls.argtypes = [c_void_p]
+    for count in (native.wn_bytes, native.wn_stalls, native.wn_shared):
+        count.argtypes, count.restype = [c_void_p], c_int64
     native.wn_pair.argtypes, native.wn_pair.restype = [c_void_p, c_int32], c_int32
     if native.wn_abi() != ABI:
         raise build.CompilerError(f"{path} is of another version; delete it, and it is compiled again")
@@ -175,6 +175,11 @@ class NativeLoop:
     def stalls(self) -> int:
         """How often the second core was late, so that the first went on alone for a while."""
         return int(self._native.wn_stalls(self._handle))
+
+    @property
+    def shared(self) -> int:
+        """How many samples both cores have made together."""
+        return int(self._native.wn_shared(self._handle))
 
     @property
     def bytes(self) -> int:

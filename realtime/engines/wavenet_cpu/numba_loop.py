@@ -43,6 +43,9 @@ class NumbaLoop:
         nothing = np.zeros((streams, 0), np.float32)
         self.run(nothing, np.ones(streams, np.float32), nothing)  # compiles now, not in the first block
 
+    def stay_off(self) -> None:
+        """There is no second core here."""
+
     def reset(self, stream: int | None = None) -> None:
         for i, state in enumerate(self._states):
             if stream is None or i == stream:

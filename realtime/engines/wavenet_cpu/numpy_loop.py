@@ -32,6 +32,9 @@ class NumpyLoop:
         self._time = 0
         self.reset()
 
+    def stay_off(self) -> None:
+        """There is no second core here."""
+
     def reset(self, stream: int | None = None) -> None:
         chosen = slice(None) if stream is None else stream
         self._last[chosen] = self.weights.classes // 2

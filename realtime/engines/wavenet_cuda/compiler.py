@@ -39,12 +39,10 @@ def import_cuda() -> ModuleType:
     """cuda.core. UserError where it is missing or cannot be loaded."""
     try:
         import cuda.core as core
-
-        if not hasattr(core, "Program"):  # before version 1 the names lay one level deeper
-            import cuda.core.experimental as core  # type: ignore[no-redef]
-    except ImportError as error:
+        from cuda.core import LaunchConfig, Program  # noqa: F401  # not there before version 1
+    except Exception as error:  # a library that cannot be found has a class of its own
         raise UserError(
-            f"the WaveNet kernel for GPUs needs the package cuda-core with CUDA's compiler ({error}); "
+            f"the WaveNet kernel for GPUs needs the package cuda-core 1.0 or later with CUDA's compiler ({error}); "
             'pip install "cuda-core[cu13]" nvidia-cuda-nvrtc, or use the CPU engine'
         ) from None
     return core

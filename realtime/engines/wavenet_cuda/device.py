@@ -89,7 +89,13 @@ class CudaDevice:
         if plan.cluster > 8:
             self._set(run, attribute.CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED, 1)
         self._config = self._resident_config(plan)
-        self._check_room(plan)
+        try:
+            room = self._room(plan)
+        except UserError:
+            raise
+        except Exception as error:  # a cluster size that the chip does not have
+            raise UserError(f"{self.name} cannot run the WaveNet kernel so ({str(error)[:160]})") from None
+        self._check_room(plan, room)
 
     def _set(self, kernel: Any, attribute: Any, value: int) -> None:
         device = self._driver.CUdevice(self._device.device_id)
@@ -108,15 +114,17 @@ class CudaDevice:
             )
         return config(grid=plan.blocks, block=plan.threads, shmem_size=plan.shared_bytes, is_cooperative=True)
 
-    def _check_room(self, plan: Plan) -> None:
+    def _room(self, plan: Plan) -> int:
+        """Blocks that can be resident at once."""
         occupancy = self._kernels["wn_run"].occupancy
         if plan.cluster > 1:
-            room = plan.cluster * occupancy.max_active_clusters(self._config, stream=self._stream)
-            kind = f" in clusters of {plan.cluster}"
-        else:
-            each = occupancy.max_active_blocks_per_multiprocessor(plan.threads, plan.shared_bytes)
-            room, kind = each * self.chip.multiprocessors, ""
+            return int(plan.cluster * occupancy.max_active_clusters(self._config, stream=self._stream))
+        each = occupancy.max_active_blocks_per_multiprocessor(plan.threads, plan.shared_bytes)
+        return int(each * self.chip.multiprocessors)
+
+    def _check_room(self, plan: Plan, room: int) -> None:
         if room < plan.blocks:
+            kind = f" in clusters of {plan.cluster}" if plan.cluster > 1 else ""
             raise UserError(
                 f"the WaveNet kernel needs {plan.wants}{kind}, and {self.name} ({self.chip.multiprocessors} "
                 f"multiprocessors, {self.chip.shared_bytes // 1024} KiB) has room for {room}; use a smaller decoder "

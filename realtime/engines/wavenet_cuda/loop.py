@@ -7,6 +7,7 @@ of each size.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,8 @@ _MODEL = (
 
 
 class CudaLoop:
-    """See `SampleLoop`. `cluster`: one of CLUSTERS, or None for the first that runs. `device`: None = the GPU.
+    """See `SampleLoop`. `cluster`: one of CLUSTERS, or None for the first that
+    runs. `device`: None = the GPU. `warps`: of a block, 0 = as many as it has use for.
 
     UserError: no GPU, a decoder or a number of streams that does not fit, a launch that failed, a stuck kernel.
     """
@@ -52,7 +54,9 @@ class CudaLoop:
         self._buffers: dict[str, tuple[int, int]] = {}
         self.patience_ns = int(PATIENCE_S * 1e9)
         self.plan = self._choose(cluster, warps)
-        self.name = f"cuda {self._device.name}" + (f", clusters of {self.plan.cluster}" if self.plan.cluster > 1 else "")
+        self.name = f"cuda {self._device.name}" + (
+            f", clusters of {self.plan.cluster}" if self.plan.cluster > 1 else ""
+        )
 
     def _choose(self, cluster: int | None, warps: int) -> Plan:
         """The first cluster size that this GPU takes and that draws two samples."""
@@ -113,12 +117,18 @@ class CudaLoop:
 
     def reset(self, stream: int | None = None) -> None:
         blocks = 64
-        args = (np.int64(self._slots), np.int32(-1 if stream is None else stream), np.int32(blocks * SMALL_BLOCK))
+        args = (
+            np.int64(self._slots),
+            np.int32(-1 if stream is None else stream),
+            np.int32(blocks * SMALL_BLOCK),
+        )
         self._device.launch("wn_reset", blocks, (self._at["ring"], self._at["last"], *args))
 
     def condition(self, stream: int, latent: np.ndarray) -> None:
         if latent.dtype != np.float32 or latent.shape != (self.weights.latent,):
-            raise ValueError(f"latent {latent.dtype} {latent.shape}, float32 ({self.weights.latent},) was wanted")
+            raise ValueError(
+                f"latent {latent.dtype} {latent.shape}, float32 ({self.weights.latent},) was wanted"
+            )
         self._latent[stream] = clean_latent(latent)
         self._stale = True
 
@@ -143,6 +153,10 @@ class CudaLoop:
     ) -> None:
         if latent.shape[:2] != (self.streams, self.weights.latent):
             raise ValueError(f"latent {latent.shape}, ({self.streams}, {self.weights.latent}, T) was wanted")
+        if noise.shape[1] != latent.shape[2] * self.weights.hop:
+            raise ValueError(
+                f"noise {noise.shape} for {latent.shape[2]} frames of {self.weights.hop} samples"
+            )
         if latent.shape[2] == 0:
             return
         clean = clean_latent(latent)
@@ -150,6 +164,14 @@ class CudaLoop:
         self._launch(noise, temperature, audio, self.weights.hop)
         self._latent[:] = clean[:, :, -1]
         self._stale = latent.shape[2] > 1
+
+    def bind(
+        self, latent: np.ndarray, noise: np.ndarray, temperature: np.ndarray, audio: np.ndarray
+    ) -> Callable[[], None]:
+        return lambda: self.decode(latent, noise, temperature, audio)
+
+    def stay_off(self) -> None:
+        """Nothing here runs on a second core."""
 
     def _fold(self, latent: np.ndarray) -> None:
         """latent [B, D, T] -> what the layers add, on the GPU."""
@@ -159,9 +181,7 @@ class CudaLoop:
         target = self._buffer("condition", 4 * frames * self.streams * self._rows)
         args = (self._at["condition_weight"], self._at["condition_bias"], source, target)
         blocks = math.ceil(frames * self.streams * self._rows / SMALL_BLOCK)
-        self._device.launch(
-            "wn_condition", blocks, (*args, np.int32(self.weights.latent), np.int32(frames))
-        )
+        self._device.launch("wn_condition", blocks, (*args, np.int32(self.weights.latent), np.int32(frames)))
 
     def _launch(
         self,
@@ -173,30 +193,34 @@ class CudaLoop:
         classes: np.ndarray | None = None,
         logits: np.ndarray | None = None,
     ) -> None:
-        b, n = self.streams, noise.shape[1]
-        given = {"noise": (noise, np.float32), "temperature": (temperature, np.float32)}
-        given |= {} if forced is None else {"forced": (forced, np.int32)}
-        at: dict[str, int] = {"forced": 0, "logits": 0}
-        for name, (array, dtype) in given.items():
-            if array.shape != ((b,) if name == "temperature" else (b, n)):
-                raise ValueError(f"{name} {array.shape} for {b} streams of {n} samples")
-            at[name] = self._buffer(name, 4 * array.size)
-            self._device.write(at[name], np.ascontiguousarray(array, dtype))
-        for name in ("audio", "classes"):
-            at[name] = self._buffer(name, 4 * b * n)
+        n = noise.shape[1]
+        _check_shapes(
+            self.streams, n, self.weights.classes, noise, temperature, audio, forced, classes, logits
+        )
+        outputs = {"audio": audio, "classes": classes, "logits": logits}
+        at = {name: self._buffer(name, 4 * self.streams * n) for name in ("audio", "classes")}
+        at |= {"condition": self._buffers["condition"][0], "forced": 0, "logits": 0}
         if logits is not None:
-            at["logits"] = self._buffer("logits", 4 * b * n * self.weights.classes)
+            at["logits"] = self._buffer("logits", 4 * logits.size)
+        at["noise"] = self._give("noise", np.ascontiguousarray(noise, np.float32))
+        at["temperature"] = self._give("temperature", np.ascontiguousarray(temperature, np.float32))
+        if forced is not None:
+            at["forced"] = self._give("forced", np.ascontiguousarray(forced, np.int32))
         order = ("condition", "noise", "temperature", "forced", "audio", "classes", "logits")
-        at["condition"] = self._buffers["condition"][0]
         numbers = (np.uint32(self._count), np.int32(n), np.int32(hop), np.uint64(self.patience_ns))
         self._device.launch("wn_run", self.plan.blocks, (*self._model, *(at[k] for k in order), *numbers))
         self._count = (self._count + n) % _COUNTS
         self._device.read(self._at["error"], self._error)
         if self._error[0]:
             self._give_up()
-        for name, array in (("audio", audio), ("classes", classes), ("logits", logits)):
+        for name, array in outputs.items():
             if array is not None:
                 _read(self._device, at[name], array)
+
+    def _give(self, name: str, array: np.ndarray) -> int:
+        address = self._buffer(name, array.nbytes)
+        self._device.write(address, array)
+        return address
 
     def _give_up(self) -> None:
         """The kernel waited in vain: clear the flag and the state, and say so."""
@@ -210,6 +234,29 @@ class CudaLoop:
 
     def close(self) -> None:
         self._device.free()
+
+
+def _check_shapes(
+    streams: int,
+    count: int,
+    classes_: int,
+    noise: np.ndarray,
+    temperature: np.ndarray,
+    *others: np.ndarray | None,
+) -> None:
+    """The kernel believes every pointer; others: audio, forced, classes, logits."""
+    wanted: dict[str, tuple[np.ndarray | None, tuple[int, ...]]] = {
+        "noise": (noise, (streams, count)),
+        "temperature": (temperature, (streams,)),
+    }
+    for name, array in zip(("audio", "forced", "classes", "logits"), others):
+        wanted[name] = (array, (streams, count, classes_) if name == "logits" else (streams, count))
+    for name, (array, shape) in wanted.items():
+        if array is not None and array.shape != shape:
+            raise ValueError(f"{name} {array.shape}, {shape} was wanted")
+        kind = np.int32 if name in ("forced", "classes") else np.float32
+        if array is not None and array.dtype != kind:
+            raise ValueError(f"{name} {array.dtype}, {kind.__name__} was wanted")
 
 
 def _read(device: Device, address: int, array: np.ndarray) -> None:

@@ -16,7 +16,7 @@ pytest.importorskip("torch")
 from export.__main__ import main
 from export.bundle import Bundle, Manifest, write_bundle
 from realtime.engines.onnx import OnnxEngine
-from realtime.engines.wavenet_cpu import build, engine
+from realtime.engines.wavenet_cpu import build, contest
 from realtime.engines.wavenet_cpu.engine import WavenetCpuEngine, is_autoregressive
 from realtime.errors import UserError
 from tests.export.toys import make_checkpoint
@@ -166,7 +166,7 @@ def test_a_probe_that_another_encoder_wrote_is_refused(bundle: Bundle, tmp_path:
 def test_a_decoder_that_cannot_keep_up_is_refused_with_the_figure(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "_us_per_sample", lambda loop, latent: 500.0)
+    monkeypatch.setattr(contest, "_us_per_sample", lambda loop, latent: 500.0)
     with pytest.raises(UserError, match=r"needs 500 us a sample .*RTF 4.0.* 125.0 are allowed .*keep up"):
         WavenetCpuEngine(bundle)
     assert WavenetCpuEngine(bundle, refuse_slow=False).choice.rtf == pytest.approx(4.0)

@@ -6,6 +6,7 @@
 // thread of its own to it, with no order but that of barriers, bells and mail, so a missing barrier is a data race.
 // Mail words count as release and acquire there: what is sent was computed from what had been read.
 #include <math.h>
+#include <setjmp.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -63,6 +64,8 @@ struct Block {
 struct Cluster { Barrier barrier; };
 struct Fiber {
   ucontext_t context;
+  jmp_buf place;
+  bool begun = false;
   std::vector<char> stack;
   int block, thread;
   bool done = false;
@@ -80,6 +83,7 @@ struct Machine {
   std::vector<Delivery> under_way;
   Fiber* now = nullptr;
   ucontext_t scheduler;
+  jmp_buf place;
   void* shadow = nullptr;
   u64 clock = 0;
   u64 dice = 0;
@@ -103,12 +107,28 @@ HIDDEN static u32 random() {  // splitmix64
   z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
   return (u32)(z >> 32);
 }
+// swapcontext asks the system to keep the signal mask, which takes longer than all the rest; ThreadSanitizer
+// does not like jumps from stack to stack.
 HIDDEN static void give_way() {
   Fiber* me = gpu.now;
 #if defined(WN_RACES)
   __tsan_switch_to_fiber(gpu.shadow, __tsan_switch_to_fiber_no_sync);
-#endif
   swapcontext(&me->context, &gpu.scheduler);
+#else
+  if (!_setjmp(me->place)) _longjmp(gpu.place, 1);
+#endif
+}
+HIDDEN static void resume(Fiber& f) {
+  gpu.now = &f;
+#if defined(WN_RACES)
+  __tsan_switch_to_fiber(f.shadow, __tsan_switch_to_fiber_no_sync);
+  swapcontext(&gpu.scheduler, &f.context);
+#else
+  if (_setjmp(gpu.place)) return;
+  if (f.begun) _longjmp(f.place, 1);
+  f.begun = true;
+  setcontext(&f.context);
+#endif
 }
 HIDDEN static void fail(const char* why) {
   gpu.failure = why;
@@ -190,17 +210,13 @@ HIDDEN static const char* launch(int grid, int threads, size_t shared, int clust
     // a block for a while: its threads in random order, so that now one is ahead, now another
     const int block = (int)(random() % grid);
     bool ran = false;
-    if (block != absent || left == absent_left) {
+    if (block != absent || left <= absent_left) {
       const u32 first = random() % threads, step = random() & 1 ? 1 : threads - 1;
       for (int i = 0; i < threads && !gpu.failure; i++) {
         Fiber& f = gpu.fibers[(size_t)block * threads + (first + (u32)i * step) % threads];
         if (f.done || (f.waits && *f.waits == f.seen)) continue;
-        gpu.now = &f;
         gpu.clock++;
-#if defined(WN_RACES)
-        __tsan_switch_to_fiber(f.shadow, __tsan_switch_to_fiber_no_sync);
-#endif
-        swapcontext(&gpu.scheduler, &f.context);
+        resume(f);
         ran = true;
         left -= f.done;
       }
@@ -352,6 +368,7 @@ DEVICE float from_below(float v, int lanes) { return as_float(together2(emulator
 DEVICE int warp_max(int v) { return (int)together2(emulator::MAX, (u32)v); }
 DEVICE int warp_sum(int v) { return (int)together2(emulator::SUM, (u32)v); }
 DEVICE bool warp_any(bool v) { return together2(emulator::ANY, v) != 0; }
+DEVICE void sync_warp() { warp_any(false); }  // weaker than the real one: it orders no memory
 DEVICE void multiply(float d[4], const u32 a[4], Pair b) {
   u32 v[10] = {a[0], a[1], a[2], a[3], b.lo, b.hi};
   memcpy(v + 6, d, 16);

@@ -103,13 +103,13 @@ WN_EXPORT void wn_free(void* decoder) {
 
 WN_EXPORT int32_t wn_pair(void* decoder, int32_t cpu) { return wn_helper_start(as_decoder(decoder), cpu); }
 
-WN_EXPORT int64_t wn_stalls(void* decoder) {
 #if defined(WN_PAIRS)
-  return as_decoder(decoder)->pair.stalls;
+WN_EXPORT int64_t wn_stalls(void* decoder) { return as_decoder(decoder)->pair.stalls; }
+WN_EXPORT int64_t wn_shared(void* decoder) { return as_decoder(decoder)->pair.sequence; }
 #else
-  return (void)decoder, 0;
+WN_EXPORT int64_t wn_stalls(void*) { return 0; }
+WN_EXPORT int64_t wn_shared(void*) { return 0; }
 #endif
-}
 
 WN_EXPORT void wn_reset(void* decoder, int32_t stream) { as_decoder(decoder)->reset(stream); }
 

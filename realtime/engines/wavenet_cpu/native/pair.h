@@ -29,7 +29,7 @@ struct Task {
 struct Pair {
   static constexpr int SPINS = 4000;
   static constexpr int64_t PATIENCE_NS = 300000;
-  static constexpr int MOST_ALONE = 512;
+  static constexpr int MOST_ALONE = 128;
 
   Task task;
   int64_t sequence, arrived_sequence;  // samples shared so far, as each core counts them

@@ -63,3 +63,5 @@ WN_EXPORT int64_t wn_bytes(void* decoder);
 WN_EXPORT int32_t wn_pair(void* decoder, int32_t cpu);
 // How often the second core was late and the first went on alone.
 WN_EXPORT int64_t wn_stalls(void* decoder);
+// How many samples both cores have made together.
+WN_EXPORT int64_t wn_shared(void* decoder);

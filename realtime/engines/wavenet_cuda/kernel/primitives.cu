@@ -25,6 +25,7 @@ DEVICE char* shared_memory() {
   return wn_shared;
 }
 
+DEVICE void sync_warp() { __syncwarp(); }
 DEVICE void sync_block() { __syncthreads(); }
 DEVICE bool sync_block_or(bool failed) { return __syncthreads_or(failed); }
 DEVICE float broadcast(float v, int lane) { return __shfl_sync(~0u, v, lane); }

@@ -242,7 +242,8 @@ DEVICE void layer(const Call& c, Shared& s, char* room) {
       }
     }
     // ---- from here on the sample waits for this block
-    bool failed = me == 0 ? receive_token(c, s, t) : receive(c, s, t);
+    const bool failed = me == 0 ? receive_token(c, s, t) : receive(c, s, t);
+    sync_warp();  // its lanes may have waited for different times, and the matrix unit wants them together
     if (staged && sync_block_or(failed)) {
       if (thread() == 0) raise(c.m.error, STUCK_LAYER);
       return;
@@ -350,7 +351,8 @@ DEVICE void head(const Call& c, Shared& s, char* room) {
         const int b = b0 + (i & 1);
         sum[j][i] = Head::tile(j) < S / 16 && b < B ? condition[b * ROWS + Head::tile(j) * 16 + 2 * g + (i >> 1)] : 0.0f;
       }
-    bool failed = receive(c, s, t);
+    const bool failed = receive(c, s, t);
+    sync_warp();
     if (staged && sync_block_or(failed)) {
       if (thread() == 0) raise(c.m.error, STUCK_HEAD);
       return;
