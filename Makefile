@@ -9,7 +9,7 @@ TEST_PACKAGES := $(PLAY_PACKAGES) jackd2 fluidsynth fluid-soundfont-gm timgm6mb-
 	supercollider-language supercollider-server chromium g++ ffmpeg \
 	g++-aarch64-linux-gnu qemu-user
 
-.PHONY: play test check bench evaluate clean
+.PHONY: play test check bench bench-gpu evaluate clean
 
 play: $(VENV)/.play
 	$(RUN) -m realtime.play $(ARGS)
@@ -21,6 +21,9 @@ check: $(VENV)/.test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+bench-gpu:
+	$(PYTHON) -m realtime.bench_gpu $(ARGS)
 
 bench: $(VENV)/.play
 	$(RUN) -m realtime.bench $(ARGS)
