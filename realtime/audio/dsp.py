@@ -41,6 +41,10 @@ class Ramp:
             self.target = float(target)
             self._slope = (self.target - self.value) / self._steps
 
+    def start_from(self, value: float) -> None:
+        """Be there at once; the next aim starts a line from here."""
+        self.value = self.target = float(value)
+
     @property
     def settled(self) -> bool:
         return self.value == self.target

@@ -103,6 +103,7 @@ class Player:
             self._take_over(self._next, cells)
         self._rising = False
         self.path.panic(out)
+        self.path.rise()
         n = min(len(out), PANIC_FADE)
         out[:] = 0.0
         np.subtract(1.0, self._count[:n] * np.float32(1.0 / PANIC_FADE), out=out[:n])

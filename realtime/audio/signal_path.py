@@ -176,6 +176,10 @@ class SignalPath:
         np.multiply(self._fall[len(self._fall) - n :], self._last, out=out[:n])
         self._last = 0.0
 
+    def rise(self) -> None:
+        """The next sound comes in a ramp, as after a panic, and not with whatever it begins with."""
+        self._loud.start_from(0.0)
+
     def start_over(self) -> None:
         """Forget all sound, and take the next call's length for the length to expect from then on."""
         self.panic(self._raw[:1])
