@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from export.bundle import Bundle, Graph, State
     from realtime.engines.base import Cost
 
-__all__ = ["OnnxEngine", "cuda_offered"]
+__all__ = ["GraphStepper", "OnnxEngine", "cuda_offered"]
 
 
 def cuda_offered() -> bool:
@@ -71,7 +71,7 @@ class _Buffer:
             self.array[...] = self.initial
 
 
-class _Stepper:
+class GraphStepper:
     """One graph with its states. `inputs` and `outputs` are host arrays, shared with whoever gave them."""
 
     def __init__(
@@ -131,7 +131,7 @@ class OnnxEngine:
         self.latent = self._latent[0]
         self._random = np.random.default_rng(seed)
         inputs = {"latent": self._latent, "noise": self._noise, "temperature": self._temperature}
-        self._encoder = _Stepper(
+        self._encoder = GraphStepper(
             bundle.read(manifest.encoder),
             manifest.graphs[manifest.encoder],
             {"audio": self._audio},
@@ -142,7 +142,7 @@ class OnnxEngine:
         for domain in manifest.domains:
             graph = manifest.graphs[domain.graph]
             self._decoders.append(
-                _Stepper(bundle.read(domain.graph), graph, inputs, {"audio": self._out}, cuda)
+                GraphStepper(bundle.read(domain.graph), graph, inputs, {"audio": self._out}, cuda)
             )
             self._noisy.append(any(port.name == "noise" for port in graph.inputs))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +14,6 @@ from realtime import bench_stage_guests as guests
 from realtime.bench_stage import FLOODED, Ledger, stage
 from realtime.parameters import by_name
 from realtime.shared import PARAMETER_INDEX, SharedState
-from realtime.surfaces import Wanted
 from tests.realtime.fakebundle import write_fake_bundle
 
 

@@ -17,6 +17,8 @@ from umtn.evaluation.judge import Heard, Judges
 from umtn.evaluation.material import Material, base_of
 from umtn.evaluation.players import Player
 from umtn.evaluation.probes import probe_latent
+from umtn.evaluation.spectra import RATE
+from umtn.evaluation.vibrato import vibrato_probe
 
 __all__ = ["evaluate", "mean_row", "measured_lags"]
 
@@ -164,6 +166,9 @@ def _silence(player: Player, targets: tuple[str, ...], material: Material) -> di
     audio = next(iter(material.sources.values()))[: round(stop * rate)]
     for t, made in player.play(np.pad(audio, (0, n)), targets).items():
         found[t]["stop_tail_s"] = round(max(0.0, level.tail_s(made, rate) - stop), 2)
+    if rate == RATE:
+        for t, share in vibrato_probe(player, targets).items():
+            found[t]["vibrato_probe"] = share
     return found
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from realtime.engines.base import Cost
-from realtime.engines.onnx import _Stepper
+from realtime.engines.onnx import GraphStepper
 from realtime.engines.wavenet_cpu.contest import CHOICES, Choice, Contest, too_slow
 from realtime.engines.wavenet_cpu.loops import SampleLoop
 from realtime.engines.wavenet_cpu.weights import WavenetWeights
@@ -22,7 +22,7 @@ from realtime.errors import UserError
 if TYPE_CHECKING:
     from export.bundle import Bundle
 
-__all__ = ["CHOICES", "Choice", "WavenetCpuEngine", "is_autoregressive"]
+__all__ = ["CHOICES", "Choice", "WavenetCpuEngine", "domain_weights", "is_autoregressive"]
 
 
 def is_autoregressive(bundle: Bundle) -> bool:
@@ -62,8 +62,8 @@ class WavenetCpuEngine:
         self._out = np.zeros((1, manifest.block), np.float32)
         self._temperature = np.ones(1, np.float32)
         self._random = np.random.default_rng(seed)
-        weights = [_weights(bundle, domain.id) for domain in manifest.domains]
-        self._encoder = _Stepper(
+        weights = [domain_weights(bundle, domain.id) for domain in manifest.domains]
+        self._encoder = GraphStepper(
             bundle.read(manifest.encoder),
             manifest.graphs[manifest.encoder],
             {"audio": self._audio},
@@ -134,7 +134,7 @@ class WavenetCpuEngine:
             loop.reset()
 
 
-def _weights(bundle: Bundle, domain: str) -> WavenetWeights:
+def domain_weights(bundle: Bundle, domain: str) -> WavenetWeights:
     """One domain's, of the sizes that the manifest promises."""
     if _file(domain) not in bundle.names:
         raise UserError(

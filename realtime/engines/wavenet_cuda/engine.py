@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from realtime.engines.base import Cost
-from realtime.engines.onnx import _Stepper
+from realtime.engines.onnx import GraphStepper
 from realtime.engines.wavenet_cpu.calibration import play
-from realtime.engines.wavenet_cpu.engine import _weights
+from realtime.engines.wavenet_cpu.engine import domain_weights
 from realtime.engines.wavenet_cpu.weights import mulaw_table
 from realtime.engines.wavenet_cuda.device import CudaDevice, Device
 from realtime.engines.wavenet_cuda.loop import CudaLoop
@@ -50,9 +50,9 @@ class WavenetCudaEngine:
         self._out = np.zeros((1, manifest.block), np.float32)
         self._temperature = np.ones(1, np.float32)
         self._random = np.random.default_rng(seed)
-        weights = [_weights(bundle, domain.id) for domain in manifest.domains]
+        weights = [domain_weights(bundle, domain.id) for domain in manifest.domains]
         self._loops = [CudaLoop(w, device=device()) for w in weights]
-        self._encoder = _Stepper(
+        self._encoder = GraphStepper(
             bundle.read(manifest.encoder),
             manifest.graphs[manifest.encoder],
             {"audio": self._audio},
