@@ -136,7 +136,9 @@ class Blend:
             for k in self._unheard():
                 if k not in need:
                     self.running.remove(k)
-        for k in missing[: max(0, self._room - len(self.running))]:
+        # a change of domain needs two, however fast the changes come: the room of the rest is for blends
+        room = self._room if self.blending else LEAST
+        for k in missing[: max(0, room - len(self.running))]:
             self._wake(k, first=k == need[0])
         waiting = any(self.cold[k] > 0 for k in need if k in self.running)
         missing = [k for k in need if k not in self.running]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["ENGINES", "Cost", "Engine", "check_probe", "load_engine", "silent_latent"]
 
 ENGINES = ("auto", "onnx", "onnx-cuda", "torchscript", "wavenet-cpu", "wavenet-cuda")
+ON_STAGE = 1.7  # times the undisturbed steps: mixing, resampling and a busy system (five decoders, ten minutes of OSC)
 SILENCE_S = 0.4  # after that much silence an encoder has nothing else in its memory
 
 
@@ -35,7 +36,7 @@ class Cost:
 
     def room(self, block_s: float) -> Room:
         """What it means for a block that must be done in `block_s`."""
-        return Room(self.encode_s / block_s, self.decode_s / block_s)
+        return Room(ON_STAGE * self.encode_s / block_s, ON_STAGE * self.decode_s / block_s)
 
 
 class Engine(Protocol):
