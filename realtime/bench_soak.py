@@ -121,6 +121,7 @@ def soak(bundle: Path, engine: str, block: int, minutes: float) -> dict[str, Any
         "p99_us",
         "p999_us",
         "max_us",
+        "callback_p999_us",
     )
     return {
         "minutes": minutes,

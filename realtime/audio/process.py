@@ -47,7 +47,7 @@ FADE_SECONDS = 0.06
 FIGURE_LOOKS = 10  # a percentile costs more than a look
 FIRST_BLOCK_SECONDS = 1.0
 MAX_OUT_CHANNELS = 8  # beyond this a device is a mixer or a sound server, which is given stereo
-SWITCH_INTERVAL = 0.0002  # s: how long the model's thread may keep the callback waiting
+SWITCH_INTERVAL = 0.00005  # s: how long the model's thread may keep the callback waiting
 
 
 def run_audio(config: AudioConfig, shared_name: str, conn: Connection) -> None:
