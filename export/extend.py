@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import torch
 
-from export.bundle import PROBE, Bundle, BundleError, Domain, Manifest
+from export.bundle import PROBE, Bundle, BundleError, Domain, Graph, Manifest
 from export.freeze import domain_id
 from export.onnx import export_decoder
 from export.probe import pack
@@ -15,6 +16,8 @@ from export.torchscript import script_decoder
 from umtn.decoders.live import LiveDecoder
 
 __all__ = ["check_new_domain", "extended"]
+
+TRIES, HAIR = 8, 1e-4
 
 
 def check_new_domain(bundle: Bundle, name: str) -> str:
@@ -34,17 +37,12 @@ def extended(bundle: Bundle, name: str, decoder: LiveDecoder, note: str) -> tupl
     files = {path: bundle.read(path) for path in (*manifest.graphs, *manifest.files)}
     decoder.eval().requires_grad_(False)
     path = f"decoders/{id}.onnx"
-    data, graph = export_decoder(decoder, manifest.block // manifest.hop)
-    graph = dataclasses.replace(graph, path=path)
+    probe = bundle.probe()
+    ports = [probe["latent"][None], probe["noise"][None, None]]
+    data, graph, wanted = _proved(decoder, manifest, ports, path)
     if "torchscript/encoder.ts" in files:
         files[f"torchscript/{id}.ts"] = script_decoder(decoder)
     files[path] = data
-    probe = bundle.probe()
-    ports = [probe["latent"][None], probe["noise"][None, None]]
-    wanted = stream(module_stepper(decoder), ports, manifest.probe.blocks)
-    error = float(np.abs(stream(OnnxStepper(data, graph), ports, manifest.probe.blocks) - wanted).max())
-    if not error <= manifest.probe.tolerance:
-        raise BundleError(f"{path} differs from PyTorch by {error:.1e}; nothing was written")
     files[PROBE] = pack({**probe, f"audio.{id}": wanted[0, 0]})
     return (
         dataclasses.replace(
@@ -55,3 +53,25 @@ def extended(bundle: Bundle, name: str, decoder: LiveDecoder, note: str) -> tupl
         ),
         files,
     )
+
+
+def _proved(
+    decoder: LiveDecoder, manifest: Manifest, ports: list[np.ndarray], path: str
+) -> tuple[bytes, Graph, np.ndarray]:
+    """ONNX file, entry and output for the probe, equal to PyTorch's.
+
+    Which voices sound is decided by comparing levels: where two are alike to the last bit, two engines may choose
+    differently. Half an hour of training must not be lost to that: the weights are moved by a hair until none is.
+    """
+    random = torch.Generator().manual_seed(0)
+    for _ in range(TRIES):
+        data, graph = export_decoder(decoder, manifest.block // manifest.hop)
+        graph = dataclasses.replace(graph, path=path)
+        wanted = stream(module_stepper(decoder), ports, manifest.probe.blocks)
+        error = float(np.abs(stream(OnnxStepper(data, graph), ports, manifest.probe.blocks) - wanted).max())
+        if error <= manifest.probe.tolerance:
+            return data, graph, wanted
+        with torch.no_grad():
+            for p in decoder.parameters():
+                p.add_(HAIR * p.abs().mean() * torch.randn(p.shape, generator=random))
+    raise BundleError(f"{path} differs from PyTorch by {error:.1e}; nothing was written")
