@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from realtime.control.bind import bind
+from realtime.control.bind import bind_tcp
 from realtime.control.namespace import Namespace
 from realtime.control.osc import OscServer
 from realtime.errors import UserError
@@ -88,11 +88,11 @@ class Surfaces:
 
     def _bind_web(self, host: str, port: int) -> socket.socket:
         try:
-            return bind(host, port)
+            return bind_tcp(host, port)
         except UserError:
             if not self._wanted.web_elsewhere:
                 raise
-            return bind(host, 0)
+            return bind_tcp(host, 0)
 
     @property
     def web_port(self) -> int | None:
@@ -175,7 +175,7 @@ class Surfaces:
         if self.web is not None and not self.web.alive:
             page = self.web  # the old token, or every phone would have to scan again
             self.web = self._again(
-                "the web page", page, lambda: self._make_web(bind(page.host, page.port), page.token)
+                "the web page", page, lambda: self._make_web(bind_tcp(page.host, page.port), page.token)
             )
 
     def _again(self, name: str, old: Any, make: Callable[[], Any]) -> Any:

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
-from realtime.control.bind import bind
+from realtime.control.bind import bind_tcp
 from realtime.control.guard import Guard, is_loopback
 from realtime.control.namespace import Namespace
 from realtime.control.pages import MAX_MESSAGE_BYTES, Pages
@@ -87,7 +87,7 @@ class HttpServer:
         presets: Any = None,
         bound: socket.socket | None = None,
     ) -> None:
-        self._socket = bound or bind(host, port)
+        self._socket = bound or bind_tcp(host, port)
         self.host, self.port = str(self._socket.getsockname()[0]), int(self._socket.getsockname()[1])
         self.token = token or (None if is_loopback(self.host) else secrets.token_urlsafe(16))
         self.failure: BaseException | None = None

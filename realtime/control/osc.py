@@ -12,18 +12,15 @@ waited for.
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
-import socket
-import sys
 import threading
 from collections import deque
 
+from realtime.control.bind import bind_udp
 from realtime.control.dispatcher import Dispatcher, OscStats
 from realtime.control.namespace import Namespace
 from realtime.control.schedule import MAX_AHEAD_S
 from realtime.control.subscribers import Address
-from realtime.errors import UserError
 
 __all__ = ["MAX_AHEAD_S", "OscServer", "OscStats"]
 
@@ -36,43 +33,11 @@ POLL_S = 0.001
 _log = logging.getLogger("realtime.osc")
 
 
-def _bind(host: str, port: int) -> socket.socket:
-    """A UDP socket for one server alone; UserError says which port is taken and what to do."""
-    if not 0 <= port <= 65535:
-        raise UserError(f"--osc-port takes 0 to 65535, but {port} came")
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
-    except (OSError, UnicodeError) as error:
-        raise UserError(f"--osc-host {host!r} is no address of a network interface ({error})") from error
-    sock = socket.socket(family, kind)
-    try:
-        if sys.platform == "win32":  # elsewhere a UDP port is exclusive unless one asks otherwise
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER_BYTES)
-        sock.setblocking(False)
-        sock.bind(address)
-    except (OSError, OverflowError) as error:
-        sock.close()
-        raise UserError(_why_not_bound(host, port, error)) from error
-    return sock
-
-
-def _why_not_bound(host: str, port: int, error: Exception) -> str:
-    number = getattr(error, "errno", None)
-    if number in (errno.EADDRNOTAVAIL, getattr(errno, "WSAEADDRNOTAVAIL", None)):
-        return f"--osc-host {host} is no address of this machine; 127.0.0.1 is, and 0.0.0.0 means all of them"
-    reason = (
-        "is in use (by another session?)" if number == errno.EADDRINUSE else f"cannot be opened ({error})"
-    )
-    other = f"--osc-port {(port + 1) % 65536}"
-    return f"OSC port {port} on {host} {reason}; choose another with {other}, or use --no-osc"
-
-
 class OscServer:
     """Serves a Namespace on host:port until `stop`; port 0 lets the system choose (see `port`)."""
 
     def __init__(self, namespace: Namespace, host: str = "127.0.0.1", port: int = 9100) -> None:
-        self._socket = _bind(host, port)
+        self._socket = bind_udp(host, port, SOCKET_BUFFER_BYTES)
         self.host, self.port = self._socket.getsockname()[:2]
         self.stats = OscStats()
         self.failure: BaseException | None = None
