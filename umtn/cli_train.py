@@ -22,6 +22,14 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     parser.add_argument("--steps", type=int, help="stop after so many steps, whatever the minutes")
     parser.add_argument("--resume", action="store_true", help="continue the checkpoint in --out")
+    parser.add_argument(
+        "--encoder",
+        type=Path,
+        help="a checkpoint whose pitch encoder is taken and left as it is (wavenet-live)",
+    )
+    parser.add_argument(
+        "--own-decoders", action="store_true", help="WaveNet decoders that began as one go on each alone"
+    )
     parser.add_argument("--domains", help="comma-separated; default: those of the preset")
     parser.add_argument("--seed", type=int, default=0)
     parser.set_defaults(run=_run)
@@ -35,4 +43,14 @@ def _run(args: argparse.Namespace) -> None:
     config = preset(args.preset)
     if args.domains:
         config = replace(config, domains=tuple(args.domains.split(",")))
-    train(config, Dataset.open(args.data), args.out, args.minutes, args.resume, args.steps, args.seed)
+    train(
+        config,
+        Dataset.open(args.data),
+        args.out,
+        args.minutes,
+        args.resume,
+        args.steps,
+        args.seed,
+        args.encoder,
+        args.own_decoders,
+    )

@@ -16,6 +16,7 @@ __all__ = [
     "Character",
     "Config",
     "ConfusionConfig",
+    "HeardEncoderConfig",
     "LiveDecoderConfig",
     "PRESETS",
     "PitchEncoderConfig",
@@ -50,6 +51,17 @@ class WaveEncoderConfig:
     kernel: int = 3
     channels: int = 128
     latent: int = 64
+
+
+@dataclass(frozen=True)
+class HeardEncoderConfig:
+    """umtn.heard_encoder: a pitch encoder, then convolutions down to `latent` channels for WaveNet decoders."""
+
+    kind: str = "heard"
+    ear: PitchEncoderConfig = field(default_factory=PitchEncoderConfig)
+    channels: int = 128
+    dilations: tuple[int, ...] = (1, 2, 4, 8, 16)
+    latent: int = 96
 
 
 @dataclass(frozen=True)
@@ -98,7 +110,9 @@ class ConfusionConfig:
 @dataclass(frozen=True)
 class TrainingConfig:
     """`batch` clips of `seconds`, each said by `domains_per_step` decoders; `share_paired` of the clips ask for a
-    translation, the others for their own domain; weights of the objectives."""
+    translation, the others for their own domain; weights of the objectives. `window_s`: the end of a clip that a
+    sample-by-sample decoder learns from (0: all of it). `shared`: the decoders are one, but for their biases.
+    `frozen_ear`: the pitch encoder came trained and stays as it is."""
 
     batch: int = 4
     seconds: float = 2.4
@@ -111,6 +125,9 @@ class TrainingConfig:
     pitch_weight: float = 1.0
     ghost_weight: float = 1.0
     target_lag_frames: int = 2
+    window_s: float = 0.0
+    shared: bool = False
+    frozen_ear: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,11 +135,20 @@ class Config:
     preset: str
     sample_rate: int
     hop: int
-    encoder: PitchEncoderConfig | WaveEncoderConfig
+    encoder: PitchEncoderConfig | WaveEncoderConfig | HeardEncoderConfig
     decoder: LiveDecoderConfig | WaveNetConfig
     domains: tuple[str, ...] = DOMAINS
     confusion: ConfusionConfig = ConfusionConfig()
     training: TrainingConfig = TrainingConfig()
+
+    @property
+    def ear(self) -> PitchEncoderConfig | None:
+        """The pitch encoder's, if there is one in it."""
+        return (
+            self.encoder.ear
+            if isinstance(self.encoder, HeardEncoderConfig)
+            else (self.encoder if isinstance(self.encoder, PitchEncoderConfig) else None)
+        )
 
     @property
     def latent_channels(self) -> int:
@@ -197,11 +223,20 @@ PRESETS: dict[str, Config] = {
     ),
     "wavenet-live": Config(
         "wavenet-live",
-        16000,
-        160,
-        WaveEncoderConfig(causal=True, blocks=3, layers=8, channels=64, latent=64),
+        24000,
+        128,
+        HeardEncoderConfig(),
         WaveNetConfig(blocks=2, layers=10, residual=64, skip=128),
-        training=TrainingConfig(batch=4, seconds=1.0),
+        training=TrainingConfig(
+            batch=2,
+            seconds=0.9,
+            learning_rate=1.5e-3,
+            warm_up_steps=50,
+            ema=0.999,
+            domains_per_step=2,
+            window_s=0.25,
+            shared=True,
+        ),
     ),
     "tiny-live": _tiny_live(),
     "tiny-paper": Config(
@@ -216,9 +251,16 @@ PRESETS: dict[str, Config] = {
         "tiny-wavenet-live",
         8000,
         80,
-        WaveEncoderConfig(causal=True, blocks=2, layers=3, channels=8, latent=6),
+        HeardEncoderConfig(
+            ear=PitchEncoderConfig(
+                layout=PitchLatent(48, 24, 1, 4), channels=8, dilations=(1, 2), longest=512
+            ),
+            channels=8,
+            dilations=(1, 2),
+            latent=6,
+        ),
         WaveNetConfig(blocks=2, layers=3, residual=8, skip=8, classes=32),
-        training=TrainingConfig(batch=4, seconds=0.25, warm_up_steps=2),
+        training=TrainingConfig(batch=4, seconds=0.5, warm_up_steps=2, window_s=0.1, shared=True),
     ),
 }
 

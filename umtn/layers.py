@@ -23,7 +23,30 @@ __all__ = [
 ]
 
 
-class CausalConv1d(StreamingModule):
+class _Carrying(StreamingModule):
+    """A layer that hands one tensor on to its next block: of this name, and of this shape behind the stream.
+
+    None where the last length is 0.
+    """
+
+    def __init__(self, name: str, shape: List[int]) -> None:
+        super().__init__()
+        self.carried_name = name
+        self.carried = shape
+
+    @torch.jit.export
+    def init_state(self, streams: int) -> List[Tensor]:
+        state: List[Tensor] = []
+        if self.carried[-1] > 0:
+            state.append(self._anchor.new_zeros([streams] + self.carried))
+        return state
+
+    @torch.jit.unused
+    def state_names(self) -> List[str]:
+        return [self.carried_name] if self.carried[-1] else []
+
+
+class CausalConv1d(_Carrying):
     """Causal convolution, stride and dilation allowed; output n sees input up to (n + 1) * stride - 1.
 
     stride 2, kernel 4:    past . . | a b | c d |      y0 <- . . a b     y1 <- a b c d
@@ -40,14 +63,13 @@ class CausalConv1d(StreamingModule):
         groups: int = 1,
         bias: bool = True,
     ) -> None:
-        super().__init__()
         span = (kernel - 1) * dilation + 1
         if span < stride:
             raise ValueError(f"a kernel that spans {span} steps skips input at stride {stride}")
+        super().__init__("context", [in_channels, span - stride])
         self.conv = nn.Conv1d(
             in_channels, out_channels, kernel, stride=stride, dilation=dilation, groups=groups, bias=bias
         )
-        self.in_channels = in_channels
         self.stride = stride
         self.span = span
         self.context = span - stride
@@ -61,17 +83,6 @@ class CausalConv1d(StreamingModule):
     def receptive_field(self) -> float:
         return self.span
 
-    @torch.jit.export
-    def init_state(self, streams: int) -> List[Tensor]:
-        if self.context == 0:
-            empty: List[Tensor] = []
-            return empty
-        return [self._anchor.new_zeros([streams, self.in_channels, self.context])]
-
-    @torch.jit.unused
-    def state_names(self) -> List[str]:
-        return ["context"] if self.context else []
-
     def step(self, x: Tensor, state: List[Tensor]) -> Tuple[Tensor, List[Tensor]]:
         new: List[Tensor] = []
         if self.context > 0:
@@ -80,7 +91,7 @@ class CausalConv1d(StreamingModule):
         return self.conv(x), new
 
 
-class CausalConv2d(StreamingModule):
+class CausalConv2d(_Carrying):
     """Convolution over pitch (centred, zero-padded, strided) and time (causal); x_BCPT.
 
     `pitches` is the length of the incoming pitch axis. `kernel` = (pitch, time), pitch odd.
@@ -96,7 +107,8 @@ class CausalConv2d(StreamingModule):
         groups: int = 1,
         pitch_stride: int = 1,
     ) -> None:
-        super().__init__()
+        context = (kernel[1] - 1) * dilation
+        super().__init__("context", [in_channels, pitches, context])
         self.conv = nn.Conv2d(
             in_channels,
             out_channels,
@@ -106,24 +118,11 @@ class CausalConv2d(StreamingModule):
             dilation=(1, dilation),
             groups=groups,
         )
-        self.in_channels = in_channels
-        self.pitches = pitches
-        self.context = (kernel[1] - 1) * dilation
+        self.context = context
 
     @property
     def receptive_field(self) -> float:
         return self.context + 1
-
-    @torch.jit.export
-    def init_state(self, streams: int) -> List[Tensor]:
-        if self.context == 0:
-            empty: List[Tensor] = []
-            return empty
-        return [self._anchor.new_zeros([streams, self.in_channels, self.pitches, self.context])]
-
-    @torch.jit.unused
-    def state_names(self) -> List[str]:
-        return ["context"] if self.context else []
 
     def step(self, x: Tensor, state: List[Tensor]) -> Tuple[Tensor, List[Tensor]]:
         new: List[Tensor] = []
@@ -135,19 +134,18 @@ class CausalConv2d(StreamingModule):
         return self.conv(x), new
 
 
-class CausalConvTranspose1d(StreamingModule):
+class CausalConvTranspose1d(_Carrying):
     """Transposed convolution whose kernel's tail is carried to the next block (overlap-add).
 
     Output block n starts where input n arrives: no latency. kernel >= stride.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int) -> None:
-        super().__init__()
         if kernel < stride:
             raise ValueError(f"a kernel of {kernel} leaves gaps at stride {stride}")
+        super().__init__("tail", [out_channels, kernel - stride])
         self.conv = nn.ConvTranspose1d(in_channels, out_channels, kernel, stride=stride, bias=False)
         self.bias = nn.Parameter(torch.zeros(out_channels))
-        self.out_channels = out_channels
         self.stride = stride
         self.tail = kernel - stride
 
@@ -158,17 +156,6 @@ class CausalConvTranspose1d(StreamingModule):
     @property
     def receptive_field(self) -> float:
         return 1 + math.ceil(self.tail / self.stride)
-
-    @torch.jit.export
-    def init_state(self, streams: int) -> List[Tensor]:
-        if self.tail == 0:
-            empty: List[Tensor] = []
-            return empty
-        return [self._anchor.new_zeros([streams, self.out_channels, self.tail])]
-
-    @torch.jit.unused
-    def state_names(self) -> List[str]:
-        return ["tail"] if self.tail else []
 
     def step(self, x: Tensor, state: List[Tensor]) -> Tuple[Tensor, List[Tensor]]:
         new: List[Tensor] = []
@@ -219,14 +206,14 @@ class Upsample(StreamingModule):
         return x.unsqueeze(3).expand(b, c, t, self.factor).reshape(b, c, t * self.factor), new
 
 
-class PitchGRU(StreamingModule):
+class PitchGRU(_Carrying):
     """One GRU, run over time for every pitch with shared weights: x_BCPT -> y_BHPT.
 
     The memory of a note: how long ago it began, how it has decayed. State [B, P, H].
     """
 
     def __init__(self, in_channels: int, hidden: int, pitches: int) -> None:
-        super().__init__()
+        super().__init__("hidden", [pitches, hidden])
         self.gru = nn.GRU(in_channels, hidden, batch_first=True)
         # chrono initialisation (Tallec & Ollivier 2018): memories from one frame to a thousand, not all of two
         with torch.no_grad():
@@ -234,19 +221,10 @@ class PitchGRU(StreamingModule):
             self.gru.bias_hh_l0[hidden : 2 * hidden] = torch.log(spans)  # type: ignore[operator]
             self.gru.bias_ih_l0[hidden : 2 * hidden] = 0  # type: ignore[operator]
         self.hidden = hidden
-        self.pitches = pitches
 
     @property
     def receptive_field(self) -> float:
         return math.inf
-
-    @torch.jit.export
-    def init_state(self, streams: int) -> List[Tensor]:
-        return [self._anchor.new_zeros([streams, self.pitches, self.hidden])]
-
-    @torch.jit.unused
-    def state_names(self) -> List[str]:
-        return ["hidden"]
 
     def step(self, x: Tensor, state: List[Tensor]) -> Tuple[Tensor, List[Tensor]]:
         b, c, p, t = x.shape[0], x.shape[1], x.shape[2], x.shape[3]

@@ -3,13 +3,21 @@
 import torch
 from torch import Tensor, nn
 
-from umtn.config import Character, Config, LiveDecoderConfig, PitchEncoderConfig
+from umtn.config import (
+    Character,
+    Config,
+    HeardEncoderConfig,
+    LiveDecoderConfig,
+    PitchEncoderConfig,
+    WaveEncoderConfig,
+)
 from umtn.confusion import ConfusionNetwork
 from umtn.decoders.base import Decoder, fold_noise
 from umtn.decoders.live import LiveDecoder
 from umtn.decoders.wavenet import WaveNetDecoder
 from umtn.encoder import WaveEncoder
 from umtn.errors import UserError
+from umtn.heard_encoder import HeardEncoder
 from umtn.pitch_encoder import PitchEncoder
 
 __all__ = ["Translator"]
@@ -17,9 +25,15 @@ __all__ = ["Translator"]
 
 def build_encoder(config: Config) -> nn.Module:
     e = config.encoder
-    if isinstance(e, PitchEncoderConfig):
-        return PitchEncoder(config.sample_rate, config.hop, e.layout, e.channels, e.dilations, e.longest)
-    return WaveEncoder(config.hop, e.blocks, e.layers, e.kernel, e.channels, e.latent, e.causal)
+    if isinstance(e, WaveEncoderConfig):
+        return WaveEncoder(config.hop, e.blocks, e.layers, e.kernel, e.channels, e.latent, e.causal)
+    p = e.ear if isinstance(e, HeardEncoderConfig) else e
+    ear = PitchEncoder(config.sample_rate, config.hop, p.layout, p.channels, p.dilations, p.longest)
+    return (
+        HeardEncoder(ear, p.layout, e.channels, e.dilations, e.latent)
+        if isinstance(e, HeardEncoderConfig)
+        else ear
+    )
 
 
 def build_decoder(config: Config, domain: str) -> Decoder:

@@ -30,4 +30,3 @@ def test_maxima_of_every_layer() -> None:
     first = decoder.embed(past)[0].abs().amax(dim=0)
     assert np.allclose(found["calibration.input"][0].numpy(), first.detach().numpy())
     assert float(found["calibration.gated"].max()) <= 1.0  # sigmoid times tanh
-    assert not decoder.dilated[0]._forward_pre_hooks

@@ -12,6 +12,7 @@ from umtn.decoders.base import fold_noise, unfold_noise
 from umtn.decoders.noise import NoiseBank
 from umtn.decoders.oscillators import OscillatorBank
 from umtn.decoders.wavenet import draw
+from umtn.heard_encoder import opened
 from umtn.latent import PitchLatent
 from umtn.mulaw import mulaw_decode, mulaw_encode
 from umtn.spectral import CausalSpectrum
@@ -38,6 +39,22 @@ def test_spectrum() -> None:
 def test_encoder(name: str) -> None:
     translator = Translator(preset(name)).eval()
     check_contract(translator.encoder, 0.1 * torch.randn(2, 1, translator.config.hop * 20))  # type: ignore[arg-type]
+
+
+def test_causal_wave_encoder() -> None:
+    config = replace(preset("tiny-paper"), encoder=replace(preset("tiny-paper").encoder, causal=True))
+    check_contract(Translator(config).eval().encoder, 0.1 * torch.randn(2, 1, config.hop * 20))  # type: ignore[arg-type]
+
+
+def test_silent_pitches_say_nothing_to_a_sample_loop() -> None:
+    """Whatever the ear thinks of a pitch that does not sound is shut by its activation."""
+    z = torch.zeros(1, 3 * 24 + 4, 2)
+    z[:, :24] = -30
+    z[:, 5] = 30
+    z[:, 24:72] = torch.randn(1, 48, 2)
+    told = opened(z, 24, 3)[0, :72].reshape(3, 24, 2)
+    assert told[:, torch.arange(24) != 5].abs().max() < 1e-9
+    assert torch.allclose(told[0, 5], torch.ones(2)) and told[1:, 5].abs().min() > 0
 
 
 def test_live_decoder() -> None:

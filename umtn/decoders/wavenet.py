@@ -4,16 +4,19 @@ Training is teacher-forced and parallel (`logits`); playing is sequential (`deco
 every dilated layer in a ring. Legend: L layer, R residual, S skip, A classes, N sample, T latent frame.
 """
 
-from typing import List, Tuple
+from typing import Callable, List, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from umtn.decoders.base import Decoder
+from umtn.decoders.teacher import gated, with_past
 from umtn.mulaw import mulaw_decode
 
 __all__ = ["WaveNetDecoder", "draw"]
+
+Watch = Callable[[str, Tensor], None]
 
 
 def draw(logits_BA: Tensor, uniform_B: Tensor, temperature: Tensor) -> Tensor:
@@ -60,23 +63,37 @@ class WaveNetDecoder(Decoder):
     def receptive_field(self) -> float:
         return float("inf")  # through its own samples
 
-    def logits(self, latent_BDT: Tensor, classes_BN: Tensor) -> Tensor:
-        """Teacher-forced: logits [B, A, N] for each sample given those before it; N = T * hop."""
+    @torch.jit.unused
+    def logits(self, latent_BDT: Tensor, classes_BN: Tensor, watch: Watch | None = None) -> Tensor:
+        """Teacher-forced: logits [B, A, N] for each sample given those before it; N = T * hop.
+
+        watch(name, x_BNC) is shown what goes into every product: "input" and "gated" of each layer, "head", "classify".
+        """
+        watch = watch or (lambda name, x: None)
         past = F.pad(classes_BN[:, :-1], [1, 0], value=self.classes // 2)
-        h = self.embed(past).transpose(1, 2)
-        latent = latent_BDT.repeat_interleave(self.hop, dim=2)
-        weights = self.condition.weight.split(self._condition_widths())
-        biases = self.condition.bias.split(self._condition_widths())  # type: ignore[union-attr]
-        total = torch.zeros(1, device=h.device)
+        condition = self.condition(latent_BDT).transpose(1, 2).split(self._condition_widths(), dim=2)
+        h = self.embed(past).to(condition[0].dtype)  # B, N, R
+        opened: List[Tensor] = []
         for i, (dilated, output) in enumerate(zip(self.dilated, self.output)):
-            c = F.conv1d(latent, weights[i], biases[i])
-            gate, value = (dilated(F.pad(h, [self.dilations[i], 0])) + c).chunk(2, dim=1)
-            y = output(torch.sigmoid(gate) * torch.tanh(value))
-            total = total + y[:, : self.skip]
+            watch("input", h)
+            w: Tensor = dilated.weight  # type: ignore[assignment]
+            taps = torch.cat([w[:, :, 0], w[:, :, 1]], dim=1)
+            opened.append(gated(F.linear(with_past(h, self.dilations[i]), taps), condition[i]))
+            watch("gated", opened[-1])
             if i + 1 < len(self.dilations):
-                h = h + y[:, self.skip :]
-        y = self.head(F.relu(total)) + F.conv1d(latent, weights[-1], biases[-1])
-        return self.classify(F.relu(y))  # type: ignore[no-any-return]
+                after, bias = output.weight[self.skip :, :, 0], output.bias[self.skip :]  # type: ignore[index]
+                h = h + F.linear(opened[-1], after, bias)
+        # what all layers skip to the end is one product
+        w = torch.cat([o.weight[: self.skip, :, 0] for o in self.output], dim=1)  # type: ignore[index]
+        bias = torch.stack([o.bias[: self.skip] for o in self.output]).sum(dim=0)  # type: ignore[index]
+        skipped = F.relu(F.linear(torch.cat(opened, dim=2), w, bias))
+        watch("head", skipped)
+        y = F.linear(skipped, self.head.weight[:, :, 0], self.head.bias)
+        b, n, s = y.shape
+        y = (y.view(b, n // self.hop, self.hop, s) + condition[-1].unsqueeze(2)).view(b, n, s)
+        y = F.relu(y)
+        watch("classify", y)
+        return F.linear(y, self.classify.weight[:, :, 0], self.classify.bias).transpose(1, 2)
 
     def _condition_widths(self) -> List[int]:
         return [2 * self.residual] * len(self.dilations) + [self.skip]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from umtn.config import Config, PitchEncoderConfig
+from umtn.config import Config
 from umtn.data.rasterize import rasterize
 from umtn.data.store import Dataset, Track
 from umtn.errors import UserError
@@ -62,8 +62,7 @@ class BatchSource:
         self.samples = int(config.training.seconds * config.sample_rate) // config.hop * config.hop
         self.frames = self.samples // config.hop
         self.lag = config.training.target_lag_frames * config.hop
-        e = config.encoder
-        self.layout = e.layout if isinstance(e, PitchEncoderConfig) else None
+        self.layout = config.ear.layout if config.ear else None
         self.targets = {d: self._targets(d) for d in config.domains}
         self.sources = self._by_score() if data.kind == "paired" else {}
 

@@ -3,6 +3,13 @@
     python -m umtn render data --minutes 24
     python -m umtn train --preset live --data data --out checkpoints/live --minutes 60
 
+WaveNet decoders that listen through that model's encoder, first all as one, then each on its own:
+
+    python -m umtn train --preset wavenet-live --encoder checkpoints/live --data data --out checkpoints/wavenet \
+        --minutes 45
+    python -m umtn train --preset wavenet-live --data data --out checkpoints/wavenet --minutes 60 \
+        --resume --own-decoders
+
 Each step does the paper's two alternating updates: the confusion network on the detached latent, then encoder
 and decoders against it. `--resume` continues the same curve. On several GPUs: torchrun (Lightning Fabric).
 """
@@ -13,6 +20,7 @@ import math
 import os
 import platform
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import lightning_fabric
@@ -27,8 +35,10 @@ from umtn.config import Config
 from umtn.data.store import Dataset
 from umtn.errors import UserError
 from umtn.training.batches import BatchSource, prefetch
+from umtn.training.ear import take_ear
 from umtn.training.ema import Average
 from umtn.training.objective import Objective
+from umtn.training.sharing import share
 from umtn.translator import Translator
 
 __all__ = ["Trainer", "train"]
@@ -37,15 +47,33 @@ __all__ = ["Trainer", "train"]
 class Trainer:
     """One run: model, optimisers, average, progress; `run` trains until the minutes are used up."""
 
-    def __init__(self, config: Config, data: Dataset, out: Path, minutes: float, seed: int = 0) -> None:
+    def __init__(
+        self,
+        config: Config,
+        data: Dataset,
+        out: Path,
+        minutes: float,
+        seed: int = 0,
+        encoder: Path | None = None,
+    ) -> None:
+        """encoder: a checkpoint whose pitch encoder is taken over and left as it is."""
+        if encoder is not None:
+            config = replace(config, training=replace(config.training, frozen_ear=True))
         self.fabric = _fabric()
         self.config, self.data, self.out, self.minutes = config, data, out, minutes
         self.progress = Progress(seed=seed, data=data.root.resolve().name, hardware=_hardware())
         torch.manual_seed(seed)
         objective = Objective(Translator(config))
         self.translator = objective.translator
+        if encoder is not None:
+            take_ear(self.translator, encoder)
+        if config.training.shared:
+            share(self.translator.decoders.values())  # type: ignore[arg-type]
         critic = list(self.translator.confusion.parameters())
+        if config.training.frozen_ear:
+            self.translator.encoder.ear.requires_grad_(False)  # type: ignore[union-attr]
         players = [*self.translator.encoder.parameters(), *self.translator.decoders.parameters()]
+        players = [p for p in players if p.requires_grad]
         rate = config.training.learning_rate
         self.players = torch.optim.Adam(players, lr=rate, betas=(0.9, 0.99))
         self.critic = torch.optim.Adam(critic, lr=rate)
@@ -63,14 +91,17 @@ class Trainer:
         raw = {k[4:]: v for k, v in state.items() if k.startswith("raw.")}
         checkpoint.fit(self.translator, raw, self.out)
         self.average.load(averaged, progress.step)
+        self.progress = progress
+        if config.training.shared != self.config.training.shared:
+            return  # other parameters: the optimisers begin anew
         for name, optimiser in (("players", self.players), ("critic", self.critic)):
             _load_moments(optimiser, state, name)
-        self.progress = progress
 
     def save(self) -> None:
         if not self.fabric.is_global_zero:
             return
-        state = {f"raw.{k}": v for k, v in self.translator.state_dict().items()}
+        # shared weights are written once for each decoder: whoever reads them needs to know of no sharing
+        state = {f"raw.{k}": v.clone() for k, v in self.translator.state_dict().items()}
         for name, optimiser in (("players", self.players), ("critic", self.critic)):
             state |= _moments(optimiser, name)
         try:
@@ -202,8 +233,13 @@ def train(
     resume: bool,
     steps: int | None = None,
     seed: int = 0,
+    encoder: Path | None = None,
+    own_decoders: bool = False,
 ) -> Trainer:
-    """Train and leave a checkpoint in `out`; refuses to overwrite one that is there unless `resume`."""
+    """Train and leave a checkpoint in `out`; refuses to overwrite one that is there unless `resume`.
+
+    encoder: a checkpoint whose pitch encoder is taken and frozen. own_decoders: decoders no longer share weights.
+    """
     there = (out / "checkpoint.json").exists()
     if there and not resume:
         raise UserError(
@@ -211,7 +247,12 @@ def train(
         )
     if resume and not there:
         raise UserError(f"There is no checkpoint to resume in '{out}'; leave --resume out to start one.")
-    trainer = Trainer(config, data, out, minutes, seed)
+    if own_decoders:
+        config = replace(config, training=replace(config.training, shared=False))
+    if resume:
+        frozen = checkpoint.read_config(out)[0].training.frozen_ear  # its ear is in the checkpoint
+        config = replace(config, training=replace(config.training, frozen_ear=frozen))
+    trainer = Trainer(config, data, out, minutes, seed, encoder)
     if resume:
         trainer.resume()
     trainer.run(max_steps=steps)

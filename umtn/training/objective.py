@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from umtn.config import LiveDecoderConfig, PitchEncoderConfig
+from umtn.config import LiveDecoderConfig
 from umtn.decoders.live import LiveDecoder
 from umtn.decoders.wavenet import WaveNetDecoder
+from umtn.heard_encoder import HeardEncoder
 from umtn.latent import split_latent
 from umtn.mulaw import mulaw_encode
 from umtn.pitch_encoder import PitchEncoder
@@ -64,7 +67,7 @@ class Objective(nn.Module):
     def forward(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, dict[str, float]]:
         source, targets, weight = self.prepare(batch, generator)
         allowed, attack = self._allowed(batch), 1 + ATTACK_WEIGHT * self._beginnings(batch)
-        z = self._encode(source.unsqueeze(1))
+        z, heard = self._encode(source.unsqueeze(1))
         loss = torch.zeros((), device=z.device)
         figures: dict[str, float] = {}
         for k, index in enumerate(batch.domains.tolist()):
@@ -75,25 +78,37 @@ class Objective(nn.Module):
                 part = self._decode_loss(domain, z[rows], targets[rows, k], weight[rows], allowed[rows], at)
                 loss = loss + part * len(rows) / int(batch.known.sum())
                 figures[domain] = float(part.detach())
-        if isinstance(self.config.encoder, PitchEncoderConfig):
-            pitch = self._pitch_loss(z, batch, weight, attack)
+        if heard is not None and not self.config.training.frozen_ear:
+            pitch = self._pitch_loss(heard, batch, weight, attack)
             figures["pitch"] = float(pitch.detach())
             loss = loss + self.config.training.pitch_weight * pitch
         confused, classifier, accuracy = self._confusion(z, batch.source_domain)
         figures["domain_accuracy"] = accuracy
         return loss - self.config.confusion.weight * confused, classifier, figures
 
-    def _encode(self, source_B1N: Tensor) -> Tensor:
-        """The latent; a fixed analysis stays in float32, only what is learned runs in mixed precision."""
+    def _encode(self, source_B1N: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(latent, what the pitch encoder in it says).
+
+        A fixed analysis stays in float32, only what is learned runs in mixed precision.
+        """
         encoder = self.translator.encoder
-        if not isinstance(encoder, PitchEncoder):
+        if isinstance(encoder, PitchEncoder):
+            heard = self._hear(encoder, source_B1N)
+            return heard, heard
+        if isinstance(encoder, HeardEncoder):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.training.frozen_ear):
+                heard = self._hear(encoder.ear, source_B1N)
             with self._mixed(source_B1N):
-                return encoder(source_B1N).float()  # type: ignore[no-any-return]
-        state = encoder.init_state(len(source_B1N))
-        with torch.no_grad():
-            spectrum, _ = encoder.spectrum.step(source_B1N, state[:1])
+                return encoder.say(heard, encoder.mouth.init_state(len(heard)))[0].float(), heard
         with self._mixed(source_B1N):
-            return encoder.read(spectrum, state[1:])[0].float()
+            return encoder(source_B1N).float(), None
+
+    def _hear(self, ear: PitchEncoder, source_B1N: Tensor) -> Tensor:
+        state = ear.init_state(len(source_B1N))
+        with torch.no_grad():
+            spectrum, _ = ear.spectrum.step(source_B1N, state[:1])
+        with self._mixed(source_B1N):
+            return ear.read(spectrum, state[1:])[0].float()
 
     @staticmethod
     def _mixed(like: Tensor) -> torch.autocast:
@@ -122,16 +137,28 @@ class Objective(nn.Module):
     ) -> Tensor:
         decoder = self.translator.decoders[domain]
         if isinstance(decoder, WaveNetDecoder):
-            classes = mulaw_encode(target, decoder.classes)
-            nll = F.cross_entropy(decoder.logits(z, classes), classes, reduction="none")
-            w = weight.repeat_interleave(self.config.hop, dim=1)
-            return (nll * w).sum() / w.sum().clamp(min=1.0)
+            return self._sample_loss(decoder, z, target, weight)
         assert isinstance(decoder, LiveDecoder) and self.spectral is not None
         with self._mixed(z):
             amplitude, semitones, gains, _ = decoder.controls(z, decoder.init_state(len(z)))
         controls = (amplitude.float(), semitones.float(), gains.float())
         distance = self.spectral(decoder, *controls, target, weight, attack)
         return distance + self.config.training.ghost_weight * self._ghosts(controls[0], allowed, weight)  # type: ignore[no-any-return]
+
+    def _sample_loss(self, decoder: WaveNetDecoder, z: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        """Nats per sample over positions with a full receptive field; of the clip's end where a window is set."""
+        hop, window = self.config.hop, round(self.config.training.window_s * self.config.sample_rate)
+        history = math.ceil(decoder.history / hop)
+        if window:
+            frames = min(history + math.ceil(window / hop), z.shape[2])
+            z, target, weight = z[:, :, -frames:], target[:, -frames * hop :], weight[:, -frames:].clone()
+            weight[:, : min(history, frames // 2)] = 0
+        classes = mulaw_encode(target, decoder.classes)
+        with self._mixed(z):
+            logits = decoder.logits(z, classes)
+        nll = F.cross_entropy(logits.float(), classes, reduction="none")
+        w = weight.repeat_interleave(hop, dim=1)
+        return (nll * w).sum() / w.sum().clamp(min=1.0)
 
     @staticmethod
     def _ghosts(amplitude_BPHT: Tensor, allowed_BPT: Tensor, weight_BT: Tensor) -> Tensor:
@@ -141,7 +168,7 @@ class Objective(nn.Module):
         return (share * weight_BT).sum() / weight_BT.sum().clamp(min=1.0)
 
     def _pitch_loss(self, z: Tensor, batch: Batch, weight: Tensor, attack: Tensor) -> Tensor:
-        layout = self.config.encoder.layout  # type: ignore[union-attr]
+        layout = self.config.ear.layout  # type: ignore[union-attr]
         notes, _ = split_latent(z, layout.pitches, layout.per_pitch)
         w = (weight * batch.scored[:, None]).unsqueeze(1)
         known = w.sum().clamp(min=1.0)
