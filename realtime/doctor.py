@@ -16,38 +16,22 @@ import sys  # noqa: E402
 from collections.abc import Sequence  # noqa: E402
 from dataclasses import asdict  # noqa: E402
 from pathlib import Path  # noqa: E402
-from typing import NoReturn  # noqa: E402
 
+from realtime.arguments import SentenceParser, add_sound, exit_code, whole  # noqa: E402
 from realtime.checkup.finding import Finding, page, stop, would_stop  # noqa: E402
 from realtime.errors import UserError  # noqa: E402
-from realtime.options import (  # noqa: E402
-    DEFAULT_BUNDLE,
-    MAX_BLOCK,
-    MAX_RATE_HZ,
-    MIN_BLOCK,
-    MIN_RATE_HZ,
-    find_bundle,
-)
+from realtime.options import find_bundle  # noqa: E402
 
 __all__ = ["examine", "main"]
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(message.removeprefix("argument "))
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """0: nothing would stop the show; 1: something would; 2: bad input."""
-    try:
-        options = _parse(arguments)
-        bundle = find_bundle(options.bundle)
-        findings = examine(options, bundle)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 0
+    return exit_code(lambda: _report(_parse(arguments)))
+
+
+def _report(options: argparse.Namespace) -> int:
+    findings = examine(options, find_bundle(options.bundle))
     if options.json:
         print(json.dumps({"stop": would_stop(findings), "findings": [asdict(f) for f in findings]}, indent=1))
     else:
@@ -56,28 +40,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = _Parser(
+    parser = SentenceParser(
         prog="python -m realtime.doctor", description=(__doc__ or "").split("\n")[0], allow_abbrev=False
     )
+    add_sound(parser)
     add = parser.add_argument
-    add("--bundle", default=DEFAULT_BUNDLE, help="a .umtn file or a shipped one's name")
     add("--engine", default="auto")
-    add("--in", dest="input", default="mic", metavar="IN", help="a device's name or number")
-    add("--out", dest="output", default="default", metavar="OUT", help="a device's name or number")
-    add("--block", type=int, default=128, metavar="N", help="as the show will run (default: 128)")
-    add("--slack", type=int, choices=(0, 1), default=1)
-    add("--rate", type=int, metavar="HZ", help="(default: the device's own)")
     add("--osc-host", default="127.0.0.1", metavar="HOST")
-    add("--osc-port", type=int, default=9100, metavar="PORT", help="also the page's, over TCP")
+    add("--osc-port", type=whole(0, 65535), default=9100, metavar="PORT", help="also the page's, over TCP")
     add("--json", action="store_true", help="one JSON object instead of the page")
-    options = parser.parse_args(arguments)
-    if not MIN_BLOCK <= options.block <= MAX_BLOCK:
-        raise UserError(f"--block takes {MIN_BLOCK} to {MAX_BLOCK}, but {options.block} came")
-    if options.rate is not None and not MIN_RATE_HZ <= options.rate <= MAX_RATE_HZ:
-        raise UserError(f"--rate takes {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz, but {options.rate} came")
-    if not 0 <= options.osc_port <= 65535:
-        raise UserError(f"--osc-port takes 0 to 65535, but {options.osc_port} came")
-    return options
+    return parser.parse_args(arguments)
 
 
 def examine(options: argparse.Namespace, bundle: Path) -> list[Finding]:

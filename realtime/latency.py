@@ -12,16 +12,17 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
+from realtime.arguments import SentenceParser, add_sound, exit_code
 from realtime.audio.devices import check_format, portaudio, resolve
 from realtime.errors import UserError
 from realtime.loop_player import Player, play
 from realtime.loop_signal import Loop, judge, listen, maximum_length_sequence, order_for
 from realtime.loop_store import remember_loop
-from realtime.options import DEFAULT_BUNDLE, MAX_BLOCK, MAX_RATE_HZ, MIN_BLOCK, MIN_RATE_HZ, find_bundle
+from realtime.options import find_bundle
 
 __all__ = ["main", "measure", "program_ms"]
 
@@ -32,57 +33,40 @@ MAX_OUT_CHANNELS = 8  # as the program: beyond this a device is a mixer or a sou
 MOVED_MS = 0.5  # between two openings
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(message.removeprefix("argument "))
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 measured and stored, 2 for bad input or a loop that cannot be measured (one sentence)."""
-    try:
-        options = _parse(arguments)
-        figures = measure(
-            options.input,
-            options.output,
-            options.block,
-            options.rate,
-            options.channel,
-            options.level,
-            options.store,
-        )
-        figures["program"] = program_ms(options.bundle, options.slack, figures)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 0
+    return exit_code(lambda: _report(_parse(arguments)))
+
+
+def _report(options: argparse.Namespace) -> int:
+    figures = measure(
+        options.input,
+        options.output,
+        options.block,
+        options.rate,
+        options.channel,
+        options.level,
+        options.store,
+    )
+    figures["program"] = program_ms(options.bundle, options.slack, figures)
     print(json.dumps(figures, indent=1) if options.json else "\n".join(_lines(figures)))
     return 0
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = _Parser(
+    parser = SentenceParser(
         prog="python -m realtime.latency",
         description="Measure the loop of the sound interface with a cable from output to input.",
         epilog="Turn loudspeakers off first: a noise is played for some seconds.",
         allow_abbrev=False,
     )
+    add_sound(parser)
     add = parser.add_argument
-    add("--in", dest="input", default="mic", metavar="IN", help="a device's name or number (default: mic)")
-    add("--out", dest="output", default="default", metavar="OUT", help="a device's name or number")
-    add("--block", type=int, default=128, metavar="N", help="samples in a block (default: 128)")
-    add("--rate", type=int, metavar="HZ", help="sample rate (default: the device's own)")
-    add("--slack", type=int, choices=(0, 1), default=1, help="as the program will run (default: 1)")
     add("--channel", type=int, default=1, metavar="N", help="input channel, from 1")
     add("--level", type=float, default=LEVEL_DB, metavar="DB", help="of the noise (default: -20 dB)")
-    add("--bundle", default=DEFAULT_BUNDLE, help="whose own latency is added in the summary")
     add("--no-store", dest="store", action="store_false", help="only print it")
     add("--json", action="store_true", help="one JSON object instead of lines")
     options = parser.parse_args(arguments)
-    if not MIN_BLOCK <= options.block <= MAX_BLOCK:
-        raise UserError(f"--block takes {MIN_BLOCK} to {MAX_BLOCK}, but {options.block} came")
-    if options.rate is not None and not MIN_RATE_HZ <= options.rate <= MAX_RATE_HZ:
-        raise UserError(f"--rate takes {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz, but {options.rate} came")
     if options.channel < 1:
         raise UserError(f"--channel counts from 1, but {options.channel} came")
     if not -60.0 <= options.level <= -3.0:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from realtime.arguments import (
+    DEFAULT_BUNDLE,
+    MAX_BLOCK,
+    MAX_RATE_HZ,
+    MIN_BLOCK,
+    MIN_RATE_HZ,
+    SentenceParser,
+    finite,
+    whole,
+)
 from realtime.errors import UserError
 from realtime.parameters import PARAMETERS, Parameter
 
 __all__ = ["build_parser", "find_bundle", "parse", "pick_domain"]
 
 BUNDLES = Path(__file__).parent / "bundles"
-DEFAULT_BUNDLE = "live"
-MIN_BLOCK, MAX_BLOCK = 32, 4096
-MIN_RATE_HZ, MAX_RATE_HZ = 8000, 192000
 FILE_ENDINGS = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".w64", ".caf", ".opus", ".rf64")
 
 EXAMPLES = """examples:
@@ -31,16 +36,9 @@ while it plays: OSC on port 9100, for example  oscsend localhost 9100 /umtn/to s
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """Complains in one sentence, like everything else here."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(message.removeprefix("argument "))
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Options of the run itself, and one for each parameter of the table that has one."""
-    parser = _Parser(
+    parser = SentenceParser(
         prog="python -m realtime.run",
         description="Play or sing into a microphone and hear strings, piano, winds... in real time.",
         epilog=EXAMPLES,
@@ -85,23 +83,23 @@ def _add_sound(group: argparse._ArgumentGroup) -> None:
     )
     add(
         "--cores",
-        type=_whole(1, 2),
+        type=whole(1, 2),
         default=1,
         metavar="N",
         help="cores for the native WaveNet engine (default: 1; 2 only where a second one is idle)",
     )
-    add("--block", type=_whole(MIN_BLOCK, MAX_BLOCK), default=128, metavar="N",
+    add("--block", type=whole(MIN_BLOCK, MAX_BLOCK), default=128, metavar="N",
         help=f"samples in a block, {MIN_BLOCK} to {MAX_BLOCK}, any number (default: 128)")  # fmt: skip
     add(
         "--slack",
-        type=_whole(0, 1),
+        type=whole(0, 1),
         default=1,
         metavar="N",
         help="1: the model has a block more time (steadier), 0: a block less latency (default: 1)",
     )
-    add("--rate", type=_whole(MIN_RATE_HZ, MAX_RATE_HZ), metavar="HZ",
+    add("--rate", type=whole(MIN_RATE_HZ, MAX_RATE_HZ), metavar="HZ",
         help="sample rate (default: the device's or the file's own)")  # fmt: skip
-    add("--channel", type=_whole(1, 1024), default=1, metavar="N", help="input channel, from 1")
+    add("--channel", type=whole(1, 1024), default=1, metavar="N", help="input channel, from 1")
     add("--seconds", type=_seconds, metavar="S", help="stop after so long")
     add("--fast", action="store_true", help="file to file: as quickly as the machine can")
     add(
@@ -120,14 +118,14 @@ def _add_sound(group: argparse._ArgumentGroup) -> None:
 
 def _add_control(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--osc-port", type=_whole(0, 65535), default=9100, metavar="PORT",
+    add("--osc-port", type=whole(0, 65535), default=9100, metavar="PORT",
         help="UDP port for OSC (default: 9100; 0: any free one)")  # fmt: skip
     add("--osc-host", default="127.0.0.1", metavar="HOST",
         help="address to listen on (default: 127.0.0.1; 0.0.0.0 lets the whole network steer)")  # fmt: skip
     add("--no-osc", action="store_true", help="no OSC")
     add(
         "--web-port",
-        type=_whole(0, 65535),
+        type=whole(0, 65535),
         metavar="PORT",
         help="TCP port for the page and OSCQuery (default: OSC's number; 0: any free one)",
     )
@@ -164,7 +162,7 @@ def _within(parameter: Parameter) -> Callable[[str], float]:
     """A reader for argparse; it puts the option's name before the sentence."""
 
     def read(text: str) -> float:
-        number = _finite(text)
+        number = finite(text)
         if not parameter.low <= number <= parameter.high:
             unit = f" {parameter.unit}" if parameter.unit else ""
             limits = f"{parameter.low:g} to {parameter.high:g}{unit}"
@@ -174,28 +172,8 @@ def _within(parameter: Parameter) -> Callable[[str], float]:
     return read
 
 
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        number = _finite(text)
-        if number != int(number) or not low <= number <= high:
-            raise argparse.ArgumentTypeError(f"takes a whole number from {low} to {high}, but {text} came")
-        return int(number)
-
-    return read
-
-
-def _finite(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise argparse.ArgumentTypeError(f"takes a number, but {text!r} came")
-    return number
-
-
 def _seconds(text: str) -> float:
-    number = _finite(text)
+    number = finite(text)
     if number <= 0:
         raise argparse.ArgumentTypeError(f"takes a number above 0, but {text} came")
     return number

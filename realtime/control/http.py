@@ -11,7 +11,6 @@ import asyncio
 import logging
 import secrets
 import socket
-import threading
 import zlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from aiohttp import web
 
 from realtime.control.bind import bind_tcp
 from realtime.control.guard import Guard, is_loopback
+from realtime.control.loop_thread import LoopThread
 from realtime.control.namespace import Namespace
 from realtime.control.pages import MAX_MESSAGE_BYTES, Pages
 from realtime.control.qr import qr_lines
@@ -67,7 +67,7 @@ class OscQueryLike(Protocol):
         """The end for every client."""
 
 
-class HttpServer:
+class HttpServer(LoopThread):
     """Serves the page and OSCQuery on host:port until `stop`; port 0 lets the system choose (see `port`).
 
     `bound`: a socket that listens there already.
@@ -87,19 +87,16 @@ class HttpServer:
         presets: Any = None,
         bound: socket.socket | None = None,
     ) -> None:
-        self._socket = bound or bind_tcp(host, port)
+        bound = bound or bind_tcp(host, port)
+        super().__init__("web", bound, "the web page's server", _log, patience_s=5.0)
         self.host, self.port = str(self._socket.getsockname()[0]), int(self._socket.getsockname()[1])
         self.token = token or (None if is_loopback(self.host) else secrets.token_urlsafe(16))
-        self.failure: BaseException | None = None
         self._guard = Guard(self.host, self.port, self.token, everyone=token is not None)
         self._oscquery = oscquery
         self._files = {path.name: path.read_bytes() for path in WEB.iterdir() if path.suffix in TYPES}
         version = zlib.crc32(b"".join(self._files[name] for name in sorted(self._files)))
         self._pages = Pages(namespace, f"{version:08x}", midi, presets)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopping = threading.Event()
         self._served: set[object] = set()
-        self._thread = threading.Thread(target=self._run, name="web", daemon=True)
 
     @property
     def url(self) -> str:
@@ -107,30 +104,6 @@ class HttpServer:
         host = reachable(self.host)
         shown = f"[{host}]" if ":" in host else host
         return f"http://{shown}:{self.port}/ui/" + (f"?token={self.token}" if self.token else "")
-
-    @property
-    def alive(self) -> bool:
-        """False once the thread has ended; `failure` tells why."""
-        return self._thread.is_alive()
-
-    def start(self) -> None:
-        """Begin to answer."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End the thread and free the port; may be called twice, or without `start`."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(5.0)
-        self._socket.close()
-
-    def _run(self) -> None:
-        try:
-            with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-                runner.run(self._serve())
-        except Exception as error:
-            self.failure = error
-            _log.error("the web page's server stopped (%s); the audio plays on", error)
 
     async def _serve(self) -> None:
         app = web.Application(middlewares=[self._gate], client_max_size=MAX_MESSAGE_BYTES)

@@ -1,6 +1,6 @@
 """One OSCQuery client on its WebSocket: what it listens to, what it sets, and how it is let go.
 
-Threading model: the asyncio loop of the HTTP server alone, except `tell`, which any thread may call.
+Threading model: the asyncio loop of the HTTP server alone, except `tell` and `_tapped`, which any thread may call.
 One task reads, one writes. The writer waits for a slow client, and what changes meanwhile is sent once, with
 its latest value; a client that takes nothing for SEND_S is dropped, and no one else has waited for it.
 """
@@ -11,7 +11,7 @@ import asyncio
 import json
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from aiohttp import WSCloseCode, WSMsgType, web
@@ -21,7 +21,7 @@ from realtime.control.namespace import ERROR, Namespace, Reply, Value
 from realtime.control.packet import Message, PacketError, decode, encode
 from realtime.control.routes import NORMALIZED
 from realtime.control.schedule import Schedule
-from realtime.control.schema import READ, Tree
+from realtime.control.schema import Tree
 from realtime.control.values import quoted
 
 __all__ = ["HEARTBEAT_S", "MAX_MESSAGE_BYTES", "PUSH_HZ", "Listener"]
@@ -46,7 +46,8 @@ class Listener:
         self._space = space
         self._tree = tree
         self._revision = space.revision
-        self._heard: dict[str, Value | None] = {}
+        self._heard: dict[str, Value | None] = {}  # values, pushed as they change
+        self._followed: set[str] = set()  # methods without a value, of which each message is passed on
         self._waiting: deque[bytes | str] = deque()
         self._news = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -55,11 +56,13 @@ class Listener:
 
     async def serve(self, transport: asyncio.Transport | None) -> None:
         """Read and write until either ends."""
+        self._space.taps = (*self._space.taps, self._tapped)
         writer = asyncio.create_task(self._write())
         reader = asyncio.create_task(self._read())
         try:
             await asyncio.wait({writer, reader}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self._space.taps = tuple(tap for tap in self._space.taps if tap != self._tapped)
             self._schedule.clear()
             for task in (writer, reader):
                 task.cancel()
@@ -77,6 +80,18 @@ class Listener:
         """An error sentence, from any thread."""
         with suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._complain, text)
+
+    def _tapped(self, address: str, arguments: Sequence[object]) -> None:
+        """A message has been acted upon, in any thread."""
+        if address in self._followed:
+            with suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._pass_on, address, arguments)
+
+    def _pass_on(self, address: str, arguments: Sequence[object]) -> None:
+        node = self._tree().nodes.get(address)
+        packet = node.passed_on(arguments) if node is not None and address in self._followed else None
+        if packet is not None:
+            self._queue(packet)
 
     async def _read(self) -> None:
         count = 0
@@ -127,6 +142,7 @@ class Listener:
         self._revision = self._space.revision
         nodes = self._tree().nodes
         self._heard = {path: None for path in self._heard if path in nodes}
+        self._followed &= set(nodes)
         self._waiting.append(json.dumps({"COMMAND": "PATH_CHANGED", "DATA": "/umtn"}))
 
     def _command(self, text: str) -> None:
@@ -144,8 +160,11 @@ class Listener:
             self._complain(f"{command} takes a path of the tree, but {quoted(path)} came")
         elif command == "IGNORE":
             self._heard.pop(path, None)
-        elif not node.access & READ:
-            self._complain(f"{quoted(path)} has no value to listen to")
+            self._followed.discard(path)
+        elif not node.access:
+            self._complain(f"{quoted(path)} is a container, where no messages arrive")
+        elif node.read is None:
+            self._followed.add(path)
         else:
             self._heard[path] = None  # so that its present value is sent first
             self._news.set()
@@ -177,9 +196,13 @@ class Listener:
 
     def _say(self, replies: list[Reply]) -> None:
         for address, arguments in replies:
-            if len(self._waiting) < MAX_WAITING and (address != ERROR or self._may_complain()):
-                self._waiting.append(encode(address, *arguments))
-                self._news.set()
+            if address != ERROR or self._may_complain():
+                self._queue(encode(address, *arguments))
+
+    def _queue(self, packet: bytes) -> None:
+        if len(self._waiting) < MAX_WAITING:
+            self._waiting.append(packet)
+            self._news.set()
 
     def _may_complain(self) -> bool:
         second, count = self._errors

@@ -1,12 +1,15 @@
 """MIDI inputs of this machine: listed, found by a part of their name, opened.
 
 Threading model: one thread asks and opens (CoreMIDI tells of new devices only to the thread that asked first);
-messages arrive on a thread of the system's.
+messages arrive on a thread of the system's, or over JACK on one of ours that polls: JACK's own is part of the
+server's cycle, and every other client would wait with it until this process's interpreter is free (8 xruns a
+second under a flood of OSC).
 """
 
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +19,9 @@ __all__ = ["MidiPorts", "find_port", "stem"]
 
 INSTALL = 'MIDI needs two packages: pip install "umtn-live[midi]" (or: pip install mido python-rtmidi)'
 _RTMIDI = "mido.backends.rtmidi"
+_JACK = "UNIX_JACK"
+POLL_S = 0.002
+POLLED = 8192  # messages that may wait for the next poll
 _NUMBER = re.compile(r"\s+\d+(:\d+)?$")  # ALSA's and Windows' own numbering, other after each plugging in
 
 
@@ -80,7 +86,7 @@ class MidiPorts:
             raise UserError(
                 "there is no MIDI system here: neither the ALSA sequencer (modprobe snd-seq) nor a JACK server"
             ) from error
-        self._backend = mido.Backend(f"{_RTMIDI}/UNIX_JACK")
+        self._backend = mido.Backend(f"{_RTMIDI}/{_JACK}")
         return lister
 
     def names(self) -> list[str]:
@@ -90,7 +96,9 @@ class MidiPorts:
         return [str(name) for name in self._backend.get_input_names()]
 
     def open(self, name: str, receive: Callable[[Any], None]) -> Any:
-        """Open one; `receive` gets each mido message on the system's thread. `.close()` ends it. OSError."""
+        """Open one; `receive` gets each mido message on another thread. `.close()` ends it. OSError."""
+        if self._backend.name == _RTMIDI and self._backend.api == _JACK:
+            return _Polled(name, receive)
         return self._backend.open_input(name, callback=receive)
 
     def close(self) -> None:
@@ -98,3 +106,37 @@ class MidiPorts:
         if self._lister is not None:
             self._lister.delete()
             self._lister = None
+
+
+class _Polled:
+    """An input over JACK whose messages wait in a queue of C++ until they are fetched."""
+
+    def __init__(self, name: str, receive: Callable[[Any], None]) -> None:
+        import rtmidi
+
+        self._port = rtmidi.MidiIn(rtapi=rtmidi.API_UNIX_JACK, queue_size_limit=POLLED)
+        names = self._port.get_ports()
+        if name not in names:
+            self._port.delete()
+            raise OSError(f"unknown port {name!r}")
+        self._port.open_port(names.index(name))
+        self._receive, self._closing = receive, threading.Event()
+        self._thread = threading.Thread(target=self._poll, name="midi-poll", daemon=True)
+        self._thread.start()
+
+    def _poll(self) -> None:
+        import mido
+
+        while not self._closing.wait(POLL_S):
+            while fetched := self._port.get_message():
+                try:
+                    self._receive(mido.Message.from_bytes(fetched[0]))
+                except ValueError:  # no message that MIDI knows
+                    continue
+
+    def close(self) -> None:
+        """No message comes afterwards."""
+        self._closing.set()
+        self._thread.join()
+        self._port.close_port()
+        self._port.delete()

@@ -32,6 +32,9 @@ _MAX_CACHED = 256
 # ValueError says why not
 Action = Callable[[str | bool | None], str]
 
+# Gets address and arguments of a message that was not refused
+Tap = Callable[[str, Sequence[object]], None]
+
 
 class Added(NamedTuple):
     """A further address: its route, and what OSCQuery says of it (tags None: not known)."""
@@ -45,7 +48,8 @@ class Namespace:
     """The address space of one session, over its shared memory.
 
     texts: the string statuses. actions: name -> what to do, filled by their owners. revision: rises whenever
-    addresses, choices or ranges have changed. setters: address -> quick way to set a number.
+    addresses, choices or ranges have changed. setters: address -> quick way to set a number. taps: who is told of
+    what `answer` has done.
     """
 
     def __init__(self, shared: SharedState, domains: tuple[str, ...], latent_channels: int = 0) -> None:
@@ -56,6 +60,7 @@ class Namespace:
         self.actions: dict[str, Action] = {}
         self.added: dict[str, Added] = {}
         self.contest = Contest()
+        self.taps: tuple[Tap, ...] = ()
         self.revision = 0
         self._nearest = Nearest()
         self._blending = threading.Lock()
@@ -116,7 +121,11 @@ class Namespace:
         """Act on one message; the replies are for its sender."""
         route = self.routes.get(address) or self._channel_route(address)
         if route is not None:
-            return route(arguments)
+            replies = route(arguments)
+            if self.taps and not any(reply[0] == ERROR for reply in replies):
+                for tap in self.taps:
+                    tap(address, arguments)
+            return replies
         if is_pattern(address):
             return self._answer_pattern(address, arguments)
         if address in (ERROR, f"{PREFIX}pong"):
@@ -202,9 +211,16 @@ class Namespace:
     def told(self, info: Mapping[str, Any]) -> None:
         """Take over what the audio process says of the bundle that it plays."""
         self.texts["engine"], self.texts["bundle"] = str(info.get("engine", "")), str(info.get("bundle", ""))
-        self.can_transpose = bool(info.get("can_transpose", True))
+        can_transpose = bool(info.get("can_transpose", True))
+        if can_transpose != self.can_transpose:
+            self.can_transpose = can_transpose
+            self.revision += 1
         room = info.get("room")
         self.room = Room(*room) if room else None
+
+    def fixed_at_zero(self, parameter: Parameter) -> bool:
+        """True for what the present bundle cannot do."""
+        return parameter.name == "transpose" and not self.can_transpose
 
     def set(self, parameter: Parameter, value: object) -> list[Reply]:
         """Store a value given by name, number or bool; the reply tells of clipping or of refusal."""
@@ -224,7 +240,7 @@ class Namespace:
                 if refused:
                     return [(ERROR, (refused,))]
                 self.shared.set(parameter.stored, clipped)
-        elif parameter.name == "transpose" and clipped != 0 and not self.can_transpose:
+        elif clipped != 0 and self.fixed_at_zero(parameter):
             text = (
                 f"{parameter.address} was not set: this bundle's latent names no pitches that could be moved"
             )

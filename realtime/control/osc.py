@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections import deque
 
 from realtime.control.bind import bind_udp
 from realtime.control.dispatcher import Dispatcher, OscStats
+from realtime.control.loop_thread import LoopThread
 from realtime.control.namespace import Namespace
 from realtime.control.schedule import MAX_AHEAD_S
 from realtime.control.subscribers import Address
@@ -33,44 +33,17 @@ POLL_S = 0.001
 _log = logging.getLogger("realtime.osc")
 
 
-class OscServer:
+class OscServer(LoopThread):
     """Serves a Namespace on host:port until `stop`; port 0 lets the system choose (see `port`)."""
 
     def __init__(self, namespace: Namespace, host: str = "127.0.0.1", port: int = 9100) -> None:
-        self._socket = bind_udp(host, port, SOCKET_BUFFER_BYTES)
+        bound = bind_udp(host, port, SOCKET_BUFFER_BYTES)
+        super().__init__("osc", bound, "the OSC server", _log, patience_s=2.0)
         self.host, self.port = self._socket.getsockname()[:2]
         self.stats = OscStats()
-        self.failure: BaseException | None = None
         own = (str(self.host), int(self.port))
         self._dispatcher = Dispatcher(namespace, self.stats, self._send, own)
         self._wakes: deque[float] = deque([0.0] * FLOOD_WAKES, FLOOD_WAKES)
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="osc", daemon=True)
-
-    def start(self) -> None:
-        """Begin to answer."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End the thread and free the port; may be called twice, or without `start`."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(2.0)
-        self._socket.close()
-
-    @property
-    def alive(self) -> bool:
-        """False once the thread has ended; `failure` tells why."""
-        return self._thread.is_alive()
-
-    def _run(self) -> None:
-        # Windows' default loop cannot watch a socket, only its own transports.
-        try:
-            with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-                runner.run(self._serve())
-        except Exception as error:
-            self.failure = error
-            _log.error("the OSC server stopped (%s); the audio plays on", error)
 
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()

@@ -3,8 +3,10 @@
 Threading model: `http` and `socket` run in the loop of the HTTP server that calls them. Values are read from
 the shared memory and set through the namespace; nothing here is waited for by anything that sounds.
 
-The proposal contradicts itself on an attribute that a node does not carry; here a known one is 204, an unknown
-one 400.
+The proposal contradicts itself on an attribute that the server lacks: here one that it names is 204, any other
+400. It has LISTEN pass on every message; here that is so of methods without a value, while values come when they
+change, whatever moved them, and at PUSH_HZ at most: a fader's thousand a second would only pile up, and two hosts
+that repeat to each other what they hear would never come to rest.
 """
 
 from __future__ import annotations
@@ -59,24 +61,24 @@ class OscQuery:
         return self._tree
 
     async def http(self, request: web.Request) -> web.StreamResponse:
-        """GET of a node with all below it, of one attribute (?VALUE), or of ?HOST_INFO."""
+        """GET of a node with all below it, of attributes (?VALUE, ?VALUE&TYPE), or of ?HOST_INFO."""
         if request.method not in ("GET", "HEAD"):
             return _text(405, "only GET is understood here")
         wanted = [key for key in request.query if key not in _OUTSIDE]
-        if wanted == ["HOST_INFO"]:
+        if "HOST_INFO" in wanted:  # alone whatever else is asked for, and whatever the path
             return _json(self.host_info(request))
         node = self.tree().nodes.get(request.path.rstrip("/") or "/")
         if node is None:
             return _text(404, f"there is no {request.path[:80]!r}; / has the whole tree")
         if not wanted:
             return _json(node.json())
-        if len(wanted) > 1 or wanted[0] not in (*ATTRIBUTES, *OPTIONAL):
+        if not {*wanted} <= {*ATTRIBUTES, *OPTIONAL}:
             known = ", ".join(("HOST_INFO", *ATTRIBUTES))
-            return _text(
-                400, f"one attribute can be asked for, of {known}; {request.query_string[:80]!r} came"
-            )
-        value = node.attribute(wanted[0])
-        return web.Response(status=204) if value is None else _json({wanted[0]: value})
+            return _text(400, f"the attributes are {known}; {request.query_string[:80]!r} came")
+        if {*wanted} & {*OPTIONAL} or ("VALUE" in wanted and node.read is None):
+            return web.Response(status=204)  # not supported, or a value that ACCESS lets no one read
+        # An attribute that this node does not carry (TYPE of a container) is left out: an empty object
+        return _json(node.json(wanted))
 
     def host_info(self, request: web.Request) -> dict[str, Any]:
         """Who this is, where OSC and the WebSocket are, and which parts of the proposal it has."""

@@ -6,12 +6,12 @@ TYPE is T or F as it stands; events and actions are write-only, an event being O
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from realtime.control.namespace import Namespace, Value
-from realtime.control.packet import encode, encode_flag
+from realtime.control.packet import encode, encode_flag, encode_head
 from realtime.control.routes import NORMALIZED
 from realtime.parameters import FAMILIES, STATUS, Parameter, Status
 
@@ -56,14 +56,23 @@ class Node:
             return "T" if self.read() else "F"
         return self.static.get(name)
 
-    def json(self) -> dict[str, Any]:
-        """All attributes, and those of the nodes below."""
-        found = ((name, self.attribute(name)) for name in ATTRIBUTES)
+    def json(self, names: Sequence[str] = ATTRIBUTES) -> dict[str, Any]:
+        """The attributes of these names that it carries; CONTENTS has all of those of the nodes below."""
+        found = ((name, self.attribute(name)) for name in names)
         return {name: value for name, value in found if value is not None}
 
     def packet(self, value: Value) -> bytes:
         """An OSC message that tells of a value, with the type that TYPE names."""
         return encode_flag(self.path, bool(value)) if self.tags == "T" else encode(self.path, value)
+
+    def passed_on(self, arguments: Sequence[object]) -> bytes | None:
+        """A message that was sent to a method without a value, typed as TYPE says; None for a button let go."""
+        if self.tags == "I":
+            return None if [*arguments] == [0] else encode_head(self.path, "I")
+        if self.tags == "T" and not isinstance(arguments[0], str):
+            return encode_flag(self.path, bool(arguments[0]))
+        texts = (a if isinstance(a, str) else f"{a:g}" for a in arguments if isinstance(a, (str, int, float)))
+        return encode(self.path, *texts)
 
     def _value(self, value: Value) -> Value:
         return bool(value) if self.tags == "T" else value
@@ -113,8 +122,7 @@ class Tree:
             "f",
             lambda: space.position(parameter),
             f"{parameter.name} as a dial from 0 to 1",
-            RANGE=[{"MIN": 0.0, "MAX": 1.0}],
-            CLIPMODE=["both"],
+            **_dial(space, parameter),
         )
         self._put(twin)
 
@@ -135,14 +143,32 @@ def _node(
     return Node(path, access, tags, read, static)
 
 
+def _dial(space: Namespace, parameter: Parameter) -> dict[str, Any]:
+    """RANGE of the normalised twin. A switch or a choice rests at few positions: a client that sets another one
+    within MIN and MAX would not read back what it has set."""
+    if parameter.kind == "float" and not space.fixed_at_zero(parameter):
+        return _between(0.0, 1.0)
+    places = [0.0] if parameter.kind == "float" else range(int(parameter.low), int(parameter.high) + 1)
+    return _one_of([parameter.normalize(place) for place in places])
+
+
+def _between(low: float, high: float) -> dict[str, Any]:
+    return {"RANGE": [{"MIN": low, "MAX": high}], "CLIPMODE": ["both"]}
+
+
+def _one_of(values: Sequence[Value]) -> dict[str, Any]:
+    return {"RANGE": [{"VALS": [*values]}]}
+
+
 def _value(space: Namespace, parameter: Parameter) -> Node:
     """A parameter that has a value: number, switch or choice."""
     more: dict[str, Any] = {}
     if parameter.kind == "choice":
-        more["RANGE"] = [{"VALS": list(parameter.choices)}]
+        more |= _one_of(parameter.choices)
+    elif space.fixed_at_zero(parameter):
+        more |= _one_of([0.0])
     elif parameter.kind == "float":
-        more["RANGE"] = [{"MIN": parameter.low, "MAX": parameter.high}]
-        more["CLIPMODE"] = ["both"]
+        more |= _between(parameter.low, parameter.high)
     if parameter.unit in _UNITS:
         more["UNIT"] = [_UNITS[parameter.unit]]
     about = parameter.description

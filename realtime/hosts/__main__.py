@@ -6,8 +6,8 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from realtime.arguments import SentenceParser, exit_code
 from realtime.errors import UserError
 from realtime.hosts.max_for_live import max_for_live
 from realtime.hosts.max_patch import max_patch
@@ -29,11 +29,6 @@ FILES: dict[str, Callable[[Session], str | bytes]] = {
 }
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(message.removeprefix("argument "))
-
-
 def write_all(folder: Path, session: Session) -> list[Path]:
     """Write every file into the folder (made if need be) and name them; UserError if that is not possible."""
     contents = {name: make(session) for name, make in FILES.items()}
@@ -51,8 +46,11 @@ def write_all(folder: Path, session: Session) -> list[Path]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0, or 2 with one sentence for what is wrong."""
-    parser = _Parser(prog="python -m realtime.hosts", description="Write patches that steer the running program.",
-                     allow_abbrev=False)  # fmt: skip
+    parser = SentenceParser(
+        prog="python -m realtime.hosts",
+        description="Write patches that steer the running program.",
+        allow_abbrev=False,
+    )
     parser.add_argument(
         "-o", dest="folder", default="umtn-hosts", metavar="DIR", help="where to (default: umtn-hosts)"
     )
@@ -65,14 +63,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--host", default="127.0.0.1", metavar="ADDRESS", help="the program's machine (default: this one)"
     )
-    try:
+
+    def write() -> int:
         options = parser.parse_args(arguments)
         for path in write_all(Path(options.folder).expanduser(), _session(options)):
             print(path)
-    except ValueError as error:  # UserError and BundleError: a sentence each
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+        return 0
+
+    return exit_code(write)
 
 
 def _session(options: argparse.Namespace) -> Session:

@@ -317,11 +317,11 @@ def test_a_bundle_that_computes_wrongly_is_said_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--block", "4"], "--block takes 32 to 4096"),
-        (["--rate", "3"], "--rate takes 8000 to 192000"),
-        (["--osc-port", "70000"], "--osc-port takes 0 to 65535"),
+        (["--block", "4"], "--block: takes a whole number from 32 to 4096"),
+        (["--rate", "3"], "--rate: takes a whole number from 8000 to 192000"),
+        (["--osc-port", "70000"], "--osc-port: takes a whole number from 0 to 65535"),
         (["--bundle", "livve"], "did you mean live?"),
-        (["--block", "x"], "invalid int value"),
+        (["--block", "x"], "takes a number, but 'x' came"),
     ],
 )
 def test_bad_input_is_one_sentence(

@@ -159,15 +159,11 @@ function tabs() {
 
 function themes() {
   const root = document.documentElement;
-  const kept = localStorage.getItem("theme");
-  if (kept) root.dataset.theme = kept;
   by("theme").addEventListener("click", () => {
-    const light = root.dataset.theme ? root.dataset.theme === "light" : matchMedia("(prefers-color-scheme: light)").matches;
-    root.dataset.theme = light ? "dark" : "light";
+    root.dataset.theme = isLight() ? "dark" : "light";
     localStorage.setItem("theme", root.dataset.theme);
-    recolour();
   });
-  matchMedia("(prefers-color-scheme: light)").addEventListener("change", recolour);
+  new MutationObserver(recolour).observe(root, { attributeFilter: ["data-theme"] });
 }
 
 function frame(now) {

@@ -5,10 +5,7 @@ const probe = document.createElement("canvas").getContext("2d", { willReadFreque
 
 export const hue = (index, count) => (FIRST + (index * 360) / Math.max(count, 1)) % 360;
 
-export const isLight = () => {
-  const chosen = document.documentElement.dataset.theme;
-  return chosen ? chosen === "light" : matchMedia("(prefers-color-scheme: light)").matches;
-};
+export const isLight = () => document.documentElement.dataset.theme === "light";
 
 export function rgb(css) {
   probe.fillStyle = css;

@@ -1,4 +1,4 @@
-"""A running OSC server on a free port, and a client of it."""
+"""Running servers of OSC and OSCQuery on free ports, and clients of them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from realtime.control.http import HttpServer
 from realtime.control.namespace import Namespace
 from realtime.control.osc import OscServer
+from realtime.control.oscquery import OscQuery
 from realtime.shared import SharedState
 from tests.realtime.control.oscclient import Client
+from tests.realtime.control.proposal_client import ProposalClient
 
 DOMAINS = ("strings", "piano", "winds")
 
@@ -43,3 +46,31 @@ def client(server: OscServer) -> Iterator[Client]:
     made = Client(server.port)
     yield made
     made.socket.close()
+
+
+@pytest.fixture
+def query(namespace: Namespace, server: OscServer) -> OscQuery:
+    return OscQuery(namespace, int(server.port), "stage left", str(server.host))
+
+
+@pytest.fixture
+def web(namespace: Namespace, query: OscQuery) -> Iterator[HttpServer]:
+    running = HttpServer(namespace, port=0, oscquery=query)
+    running.start()
+    yield running
+    running.stop()
+    assert running.failure is None
+
+
+@pytest.fixture
+def asker(web: HttpServer) -> Iterator[ProposalClient]:
+    made = ProposalClient("127.0.0.1", web.port)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def other(web: HttpServer) -> Iterator[ProposalClient]:
+    made = ProposalClient("127.0.0.1", web.port)
+    yield made
+    made.close()

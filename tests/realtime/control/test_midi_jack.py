@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from realtime.control.midi import Midi
+from realtime.control.midi_ports import MidiPorts
 from realtime.control.namespace import Namespace
 from realtime.errors import UserError
 from realtime.shared import SharedState
@@ -78,6 +80,23 @@ def test_a_device_over_jack(server: None, namespace: Namespace, shared: SharedSt
         midi.stop()
         unplug(device)
         unplug(other)
+
+
+def test_the_servers_cycle_never_waits_for_python(server: None) -> None:
+    """RtMidi calls back from JACK's own thread. That waited for this interpreter, and everybody for that."""
+    device = plug_in("nanoKONTROL")
+    ports, heard = MidiPorts(), []
+    port = ports.open("nanoKONTROL:knobs", lambda m: heard.append((threading.current_thread().name, m.value)))
+    device.send_message([0xB0, 21, 64])
+    assert eventually(lambda: heard == [("midi-poll", 64)])
+    port.close()
+    device.send_message([0xB0, 21, 65])
+    time.sleep(0.05)
+    assert len(heard) == 1
+    with pytest.raises(OSError, match="unknown port 'Launchpad:pads'"):
+        ports.open("Launchpad:pads", heard.append)
+    ports.close()
+    unplug(device)
 
 
 def test_several_and_none(server: None, namespace: Namespace, tmp_path: Path) -> None:

@@ -333,14 +333,17 @@ def test_midi_learn(page: Chromium, site: HttpServer, shared: SharedState) -> No
 
 
 def test_dark_and_light(page: Chromium) -> None:
-    colour = "getComputedStyle(document.body).backgroundColor"
-    page.prefer("dark")
-    dark = page.run(colour)
-    page.prefer("light")
-    light = page.run(colour)
-    assert light != dark
+    """As the system has it, until it is chosen here; the choice is kept."""
+    colour, seen = "getComputedStyle(document.body).backgroundColor", {}
+    for scheme in ("dark", "light"):
+        page.prefer(scheme)
+        page.wait(f"document.documentElement.dataset.theme === '{scheme}'")
+        seen[scheme] = page.run(colour)
+    assert seen["light"] != seen["dark"]
     page.click("#theme")
-    assert page.run(colour) == dark
+    assert page.run(colour) == seen["dark"]
+    page.open(page.run("location.href"))
+    assert page.run(colour) == seen["dark"]
     page.run("localStorage.clear(); 0")
 
 

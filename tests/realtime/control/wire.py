@@ -1,21 +1,18 @@
-"""An OSCQuery client written from the text of the proposal, with the standard library alone.
+"""OSC 1.0 messages and the client's side of a WebSocket (RFC 6455), byte by byte.
 
-It shares no code with the program: HTTP by http.client, WebSocket by hand (RFC 6455), OSC by hand (OSC 1.0).
+It shares no code with the program, and sends whatever a test wants to see refused.
 """
 
 from __future__ import annotations
 
 import base64
-import http.client
-import json
 import os
 import socket
 import struct
 import time
-from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["Closed", "OscQueryClient", "WebSocket", "osc_packet", "osc_parse"]
+__all__ = ["BINARY", "TEXT", "Closed", "WebSocket", "osc_packet", "osc_parse"]
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
@@ -136,85 +133,3 @@ class WebSocket:
 
     def close(self) -> None:
         self.socket.close()
-
-
-class OscQueryClient:
-    """Browses, listens and sets; knows host and port of the HTTP server alone."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self.host, self.port = host, port
-        self._http = http.client.HTTPConnection(host, port, timeout=5)
-        self.socket: WebSocket | None = None
-
-    def get(self, path: str, attribute: str = "") -> tuple[int, Any]:
-        """Status, and the JSON if there is any."""
-        self._http.request("GET", path + (f"?{attribute}" if attribute else ""))
-        reply = self._http.getresponse()
-        body = reply.read()
-        if reply.status != 200:
-            return reply.status, None
-        assert reply.headers.get_content_type() == "application/json"
-        return 200, json.loads(body)
-
-    def node(self, path: str) -> dict[str, Any]:
-        status, content = self.get(path)
-        assert status == 200, (path, status)
-        assert isinstance(content, dict)
-        return content
-
-    def host_info(self) -> dict[str, Any]:
-        return dict(self.get("/", "HOST_INFO")[1])
-
-    def walk(self, node: dict[str, Any] | None = None) -> Iterator[dict[str, Any]]:
-        """Every node of the tree, from one request."""
-        node = self.node("/") if node is None else node
-        yield node
-        for name, child in node.get("CONTENTS", {}).items():
-            assert child["FULL_PATH"] == f"{node['FULL_PATH'].rstrip('/')}/{name}"
-            yield from self.walk(child)
-
-    def connect(self, **headers: str) -> WebSocket:
-        self.socket = WebSocket(self.host, self.port, headers)
-        assert self.socket.status == 101, self.socket.status
-        return self.socket
-
-    def command(self, command: str, path: str) -> None:
-        assert self.socket is not None
-        self.socket.send(TEXT, json.dumps({"COMMAND": command, "DATA": path}).encode())
-
-    def set(self, path: str, tags: str, *values: Any) -> None:
-        """Over the WebSocket."""
-        assert self.socket is not None
-        self.socket.send(BINARY, osc_packet(path, tags, *values))
-
-    def set_by_udp(self, path: str, tags: str, *values: Any) -> None:
-        """To where HOST_INFO says that OSC goes."""
-        info = self.host_info()
-        assert info["OSC_TRANSPORT"] == "UDP"
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            sock.sendto(osc_packet(path, tags, *values), (info["OSC_IP"], info["OSC_PORT"]))
-
-    def hear(self, path: str, timeout_s: float = 3.0) -> tuple[str, list[Any]]:
-        """Type and values of the next packet for that path; others are passed over."""
-        assert self.socket is not None
-        deadline = time.monotonic() + timeout_s
-        while (frame := self.socket.receive(max(deadline - time.monotonic(), 0.001))) is not None:
-            if frame[0] == BINARY:
-                address, tags, values = osc_parse(frame[1])
-                if address == path:
-                    return tags, values
-        raise AssertionError(f"nothing for {path} within {timeout_s} s")
-
-    def notice(self, timeout_s: float = 3.0) -> dict[str, Any]:
-        """The next text frame."""
-        assert self.socket is not None
-        deadline = time.monotonic() + timeout_s
-        while (frame := self.socket.receive(max(deadline - time.monotonic(), 0.001))) is not None:
-            if frame[0] == TEXT:
-                return dict(json.loads(frame[1]))
-        raise AssertionError(f"no text within {timeout_s} s")
-
-    def close(self) -> None:
-        self._http.close()
-        if self.socket is not None:
-            self.socket.close()
