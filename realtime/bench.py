@@ -1,4 +1,4 @@
-"""`python -m realtime.bench`: what a bundle costs on this machine, beside the same graphs run by PyTorch.
+"""`python -m realtime.bench`: what a bundle costs on this machine, beside ONNX Runtime and PyTorch.
 
 One thread, real signal path, real clip. `--latency`, `--soak` and `--stage` need jackd (see bench_jack.py).
 """
@@ -19,12 +19,15 @@ import sys  # noqa: E402
 import time  # noqa: E402
 from collections.abc import Callable, Sequence  # noqa: E402
 from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
+from typing import TYPE_CHECKING, Any  # noqa: E402
 
 import numpy as np  # noqa: E402
 
 from realtime.errors import UserError  # noqa: E402
 from realtime.options import DEFAULT_BUNDLE, find_bundle  # noqa: E402
+
+if TYPE_CHECKING:
+    from export.bundle import Bundle
 
 __all__ = ["main", "measure"]
 
@@ -54,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the figures; exit code 2 and one sentence for bad input."""
     parser = argparse.ArgumentParser(prog="python -m realtime.bench", description=__doc__.split("\n")[0])
     parser.add_argument("--bundle", default=DEFAULT_BUNDLE, help="a .umtn file or a shipped one's name")
-    parser.add_argument("--engine", default="onnx")
+    parser.add_argument("--engine", default="auto")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     parser.add_argument("--latency", action="store_true", help="impulse through jackd's dummy driver")
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="play over jackd while OSC floods in")
@@ -62,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--stage",
         type=float,
         metavar="MINUTES",
-        help="the same with 20,000 OSC sets a second and a page open",
+        help="the same with 20,000 OSC sets a second, a page open and MIDI moving",
     )
     parser.add_argument(
         "--switches", action="store_true", help="sample jumps of everything that can be switched"
@@ -114,7 +117,7 @@ def _chosen(options: argparse.Namespace, path: Path) -> Any:
     return measure(path, options.engine, options.block or BLOCK)
 
 
-def measure(path: Path, engine_name: str = "onnx", block: int = BLOCK) -> dict[str, Any]:
+def measure(path: Path, engine_name: str = "auto", block: int = BLOCK) -> dict[str, Any]:
     """All figures of one bundle; times in microseconds unless the key says otherwise."""
     from export.bundle import Bundle
     from realtime.engines import load_engine
@@ -130,16 +133,25 @@ def measure(path: Path, engine_name: str = "onnx", block: int = BLOCK) -> dict[s
         **_engine_times(engine),
         **_path_times(engine, block),
     }
+    if engine.name != "onnx":
+        _beside(figures, bundle, "onnx", "ONNX Runtime, one thread")
     torch = importlib.util.find_spec("torch") is not None
     if torch and engine.name != "torchscript" and "torchscript/encoder.ts" in bundle.names:
-        twin = _engine_times(load_engine(bundle, "torchscript"))
-        figures["pytorch"] = {**twin, "name": "TorchScript, one thread"}
-        figures["pytorch_slower_by"] = {key: round(twin[key] / figures[key], 2) for key in twin}
+        _beside(figures, bundle, "torchscript", "TorchScript, one thread")
     else:
-        figures["pytorch"] = "not measured: " + (
+        figures["torchscript"] = "not measured: " + (
             "the bundle holds no torchscript" if torch else "torch is missing"
         )
     return figures
+
+
+def _beside(figures: dict[str, Any], bundle: Bundle, engine_name: str, title: str) -> None:
+    """The same steps by another engine, and how many times longer they take."""
+    from realtime.engines import load_engine
+
+    twin = _engine_times(load_engine(bundle, engine_name))
+    figures[engine_name] = {**twin, "name": title}
+    figures[f"{engine_name}_slower_by"] = {key: round(twin[key] / figures[key], 2) for key in twin}
 
 
 def _start_up(path: Path, engine_name: str) -> dict[str, float]:

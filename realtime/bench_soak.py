@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-import multiprocessing
 import socket
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from realtime.audio.config import AudioConfig
-from realtime.bench_jack import RATE_HZ, Probe, await_ports, jack_server, realtime_granted
-from realtime.bench_witness import Witness, blame
-from realtime.errors import UserError
+from realtime.bench_jack import RATE_HZ, jack_server, realtime_granted
+from realtime.bench_stage_guests import Guests, listening
+from realtime.bench_witness import Witness, blame, without_stalls
 
 __all__ = ["soak"]
 
@@ -46,24 +43,11 @@ def _flood(port: int, domains: int, seconds: float, go: Any, results: Any, rate:
 
 def _listen(port: int, domains: int, seconds: float, go: Any, results: Any) -> None:
     """Own process: every domain played steadily for reference, then the flood, heard through JACK."""
-    from pythonosc.udp_client import SimpleUDPClient
-
-    from realtime.audio.files import DEMO, FileSource
-
-    gc.disable()  # the listener is in the server's chain: its pauses would be counted as ours
-    sys.setswitchinterval(0.0002)
-    source = FileSource(DEMO, RATE_HZ)
-    clip = np.empty(source.frames, np.float32)
-    source.read(clip)
-    osc = SimpleUDPClient("127.0.0.1", port)
-    with Probe(clip) as probe:
-        await_ports(probe)
+    with listening(port) as (probe, osc, clip_s):
         osc.send_message("/umtn/crossfade_ms", 60.0)
-        for domain in range(
-            domains
-        ):  # a whole clip of each, so that the reference has heard what the flood will
+        for domain in range(domains):  # a whole clip of each: the reference has heard what the flood will
             osc.send_message("/umtn/to", domain)
-            time.sleep(len(clip) / RATE_HZ + 0.3)
+            time.sleep(clip_s + 0.3)
         steady, before = probe.jump, probe.server_xruns
         probe.jump = 0.0
         go.set()
@@ -90,23 +74,13 @@ def soak(bundle: Path, engine: str, block: int, minutes: float) -> dict[str, Any
         )
         performance = Performance(config, domains, {}, Wanted(osc=("127.0.0.1", 0)))
         assert performance.osc is not None
-        context = multiprocessing.get_context("spawn")
-        go = context.Event()
-        pipes, others = [], []
-        for target in (_listen, _flood):
-            ours, theirs = context.Pipe()
-            arguments = (performance.osc.port, len(domains), seconds, go, theirs)
-            others.append(context.Process(target=target, args=arguments, daemon=True))
-            others[-1].start()
-            pipes.append(ours)
+        guests = Guests()
+        for name, target in (("listener", _listen), ("flood", _flood)):
+            guests.start(name, target, performance.osc.port, len(domains), seconds)
         with Witness() as witness:
             performance.run()
-        if not all(pipe.poll(20) for pipe in pipes):
-            raise UserError("a measuring process did not answer; are JACK-Client and python-osc installed?")
-        (steady, jump, server_xruns, loudest), sent = (pipe.recv() for pipe in pipes)
-        for other in others:
-            other.join(10)
-    stalls = witness.stalls
+        answers = guests.answers()
+    (steady, jump, server_xruns, loudest), sent = answers["listener"], answers["flood"]
     ending = performance.session.ending
     stats = (ending.stats if ending else None) or {}
     keys = (
@@ -121,8 +95,11 @@ def soak(bundle: Path, engine: str, block: int, minutes: float) -> dict[str, Any
         "p99_us",
         "p999_us",
         "max_us",
+        "waits",
+        "callback_p50_us",
         "callback_p999_us",
     )
+    block_s = block / RATE_HZ
     return {
         "minutes": minutes,
         "block": block,
@@ -131,7 +108,8 @@ def soak(bundle: Path, engine: str, block: int, minutes: float) -> dict[str, Any
         **{key: stats.get(key) for key in keys},
         "restarts": performance.session.restarts,
         "xruns_of_the_server": server_xruns,
-        **blame(stats.get("xrun_times", ()), stalls, block / RATE_HZ),
+        **without_stalls(stats.get("callback_slow", ()), stats.get("blocks", 0), witness.gaps, block_s),
+        **blame(stats.get("xrun_times", ()), witness.stalls, block_s),
         "largest_jump_steady": round(steady, 4),
         "largest_jump_flooded": round(jump, 4),
         "loudest_sample": round(loudest, 3),

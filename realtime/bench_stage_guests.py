@@ -1,41 +1,97 @@
-"""Who plays with the program under test in bench_stage.py: a listener, a flood of sets, a page, MIDI knobs.
+"""Who plays with the program under test: a listener, a flood of sets, a page, a MIDI device.
 
-Threading model: each function is the main of a process of its own and sends its figures through `results`.
+Threading model: each function is the main of a process of its own and sends its figures through `results`;
+`Guests` starts them and asks them afterwards.
 """
 
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import socket
 import struct
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
 
 from realtime.bench_jack import RATE_HZ, Probe, await_ports
+from realtime.errors import UserError
 from realtime.parameters import PREFIX
 
-__all__ = ["FLOODED", "SETTLE_S", "flood", "head", "listen", "midi", "page", "rising"]
+__all__ = [
+    "CHANGE_EVERY_S",
+    "FLOODED",
+    "SETTLE_S",
+    "Guests",
+    "flood",
+    "head",
+    "listen",
+    "listening",
+    "page",
+    "rising",
+]
 
 CHANGE_EVERY_S = 2.0  # the domain changes
+ANSWER_S = 20.0
 SETTLE_S = 2.0
 # messages: a sender that was held up does not make up for more, or its burst would be the test
 MAX_BURST = 200
-MIDI_HZ = 200.0
 # parameter cell -> the range that its numbered values rise through; none of them silences the sound
 FLOODED: dict[str, tuple[float, float]] = {
     "mix": (0.5, 1.0),
     "input/gain_db": (-12.0, 0.0),
     "output/gain_db": (-12.0, 0.0),
-    "input/gate_db": (-100.0, -80.0),
-    "crossfade_ms": (20.0, 80.0),
-    "temperature": (0.5, 1.0),
     "transpose": (-0.5, 0.5),
     "latent/scale/0": (0.75, 1.0),
 }
+
+
+class Guests:
+    """Processes that begin when `go` is set and answer when they are done. A guest takes (..., go, results)."""
+
+    def __init__(self) -> None:
+        self._context = multiprocessing.get_context("spawn")
+        self.go = self._context.Event()
+        self._pipes: dict[str, Any] = {}
+        self._processes: list[Any] = []
+
+    def start(self, name: str, target: Callable[..., None], *arguments: Any) -> None:
+        ours, theirs = self._context.Pipe(duplex=False)
+        process = self._context.Process(target=target, args=(*arguments, self.go, theirs), daemon=True)
+        process.start()
+        theirs.close()  # so that the end of a guest that failed is heard
+        self._pipes[name] = ours
+        self._processes.append(process)
+
+    def event(self) -> Any:
+        """For a guest to tell that it is ready."""
+        return self._context.Event()
+
+    def hear(self, name: str, timeout_s: float = ANSWER_S) -> Any:
+        """What it sends next; UserError if it says nothing."""
+        with suppress(EOFError):
+            if self._pipes[name].poll(timeout_s):
+                return self._pipes[name].recv()
+        raise UserError(
+            f"the measuring process {name!r} did not answer; are JACK-Client and python-osc installed?"
+        )
+
+    def answers(self) -> dict[str, Any]:
+        """Of all of them, by name, once the performance is over."""
+        try:
+            return {name: self.hear(name) for name in self._pipes}
+        finally:
+            self.dismiss()
+
+    def dismiss(self) -> None:
+        for process in self._processes:
+            process.join(5)
+            if process.is_alive():
+                process.kill()
 
 
 def rising(low: float, high: float, total: int) -> list[float]:
@@ -76,8 +132,9 @@ def head(address: str) -> bytes:
     return raw + b"\0" * (4 - len(raw) % 4) + b",f\0\0"
 
 
-def listen(port: int, domains: int, seconds: float, ready: Any, go: Any, results: Any) -> None:
-    """Own process: plays the clip in, hears what comes out, and changes domains as a performer does."""
+@contextmanager
+def listening(port: int) -> Iterator[tuple[Probe, Any, float]]:
+    """The clip plays into the program and its output is heard; with it, an OSC client and the clip's length in s."""
     from pythonosc.udp_client import SimpleUDPClient
 
     from realtime.audio.files import DEMO, FileSource
@@ -87,9 +144,14 @@ def listen(port: int, domains: int, seconds: float, ready: Any, go: Any, results
     source = FileSource(DEMO, RATE_HZ)
     clip = np.empty(source.frames, np.float32)
     source.read(clip)
-    osc = SimpleUDPClient("127.0.0.1", port)
     with Probe(clip) as probe:
         await_ports(probe)
+        yield probe, SimpleUDPClient("127.0.0.1", port), len(clip) / RATE_HZ
+
+
+def listen(port: int, domains: int, seconds: float, ready: Any, go: Any, results: Any) -> None:
+    """Own process: hears what comes out, and changes domains as a performer does (0: somebody else does)."""
+    with listening(port) as (probe, osc, _):
         time.sleep(SETTLE_S)
         probe.jump, before = 0.0, probe.server_xruns
         ready.set()
@@ -97,7 +159,8 @@ def listen(port: int, domains: int, seconds: float, ready: Any, go: Any, results
         end, turn = time.perf_counter() + seconds, 0
         while (left := end - time.perf_counter()) > 0:
             turn += 1
-            osc.send_message("/umtn/to", turn % domains)
+            if domains:
+                osc.send_message("/umtn/to", turn % domains)
             time.sleep(min(CHANGE_EVERY_S, left))
         figures = (probe.jump, probe.server_xruns - before, probe.loudest)
     results.send(figures)
@@ -134,18 +197,3 @@ def page(port: int, seconds: float, go: Any, results: Any) -> None:
         results.send(asyncio.run(look()))
     except Exception as error:  # told in the figures; the measurement goes on without it
         results.send(f"{type(error).__name__}: {error}")
-
-
-def midi(name: str, seconds: float, go: Any, results: Any) -> None:
-    """Own process: four knobs that turn all the time; mido's backend may be chosen by MIDO_BACKEND."""
-    import mido
-
-    with mido.open_output(name) as out:
-        go.wait()
-        start, sent = time.perf_counter(), 0
-        while (now := time.perf_counter() - start) < seconds:
-            while sent < now * MIDI_HZ:
-                out.send(mido.Message("control_change", control=20 + sent % 4, value=sent // 4 % 128))
-                sent += 1
-            time.sleep(0.002)
-    results.send(sent)

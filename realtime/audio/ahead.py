@@ -4,8 +4,11 @@ A callback that computes must be done within its block, and a system that wakes 
 5.3 ms. Here it only hands its input over and takes the block that was made meanwhile: the model has nearly two
 blocks, for one block more latency.
 
-Threading model: the device's thread calls `block`; the thread "model" calls the worker. Two single-producer,
-single-consumer rings carry the samples, two queues (C, without a Python lock) say that there are some.
+Threading model: the device's thread calls `block`; the thread "model", one real-time step below it, calls the
+worker. Two single-producer, single-consumer rings carry the samples, two queues (C, without a Python lock) say
+that there are some. Both threads want the interpreter: the callback takes and plays first and wakes the model
+last, and nothing in it is large enough for NumPy to let the interpreter go (another thread would keep it for
+a switch interval: 100 to 170 us measured).
 """
 
 from __future__ import annotations
@@ -17,20 +20,31 @@ from time import perf_counter
 
 import numpy as np
 
+from realtime.audio.background import step_back
 from realtime.audio.ring import Ring
 
-__all__ = ["BLOCKS_AHEAD", "Ahead"]
+__all__ = ["BLOCKS_AHEAD", "Ahead", "spread"]
 
 PATIENCE = 0.6  # of a block: how long a callback waits for a result before it plays without
 BLOCKS_AHEAD = 1.0 + PATIENCE  # what a computation may take
 FADE = 64  # samples, into and out of a gap
+QUIET = 500  # elements: for more than these NumPy lets go of the interpreter while it copies
 Make = Callable[[np.ndarray | None, int], np.ndarray]
 
 
-class Ahead:
-    """`block(x, n)` as the worker's, `slack` samples (the longest block so far) later.
+def spread(y: np.ndarray, channels: np.ndarray) -> None:
+    """The same sound [n] into every one of `channels` [n, c]."""
+    for start in range(0, len(y), QUIET):
+        piece = y[start : start + QUIET]
+        for channel in range(channels.shape[1]):
+            channels[start : start + QUIET, channel] = piece
 
-    `late` counts the blocks that were not ready in time.
+
+class Ahead:
+    """`block(x, n, out)`: the worker's, `slack` samples (the longest block so far) later.
+
+    `late` counts the blocks that were not ready in time, `waits` those that had to be waited for;
+    `waited`: whether the last one had to.
     """
 
     def __init__(self, make: Make, rate_hz: int, longest: int, capture: bool) -> None:
@@ -41,7 +55,8 @@ class Ahead:
         self._x = np.zeros(longest, np.float32)
         self._out = np.zeros(longest, np.float32)
         self._fall = np.linspace(1.0, 0.0, FADE, dtype=np.float32)
-        self.slack = self.late = 0
+        self.slack = self.late = self.waits = 0
+        self.waited = False
         self._owed = -1  # results that the callback went without; there is none before the first
         self._surplus = 0  # their samples: to be thrown away when they come
         self._last = 0.0
@@ -57,24 +72,40 @@ class Ahead:
         if self._thread.is_alive():
             self._thread.join(5.0)
 
-    def block(self, x: np.ndarray | None, n: int) -> np.ndarray:
-        """Hand over `n` samples, take `n` older ones; valid until the next call."""
+    def block(self, x: np.ndarray | None, n: int, out: np.ndarray | None) -> None:
+        """Hand over `n` samples, take `n` older ones into every channel of `out` [n, channels]."""
         due = perf_counter() + PATIENCE * n / self._rate
-        out = self._out[:n]
+        ready = self._done.qsize() > self._owed
+        self.waited = not ready
+        if not ready:  # the model is at work and will not disturb; it must not run out of work while we wait
+            self.waits += 1
+            self._give(x, n)
+        y = self._take(n, due)
+        if out is not None:
+            spread(y, out)
+        if ready:
+            self._give(x, n)
+
+    def _give(self, x: np.ndarray | None, n: int) -> None:
         if x is not None:
-            self._in.write(x)
+            for start in range(0, n, QUIET):
+                self._in.write(x[start : start + QUIET])
         self._todo.put(n)
+
+    def _take(self, n: int, due: float) -> np.ndarray:
+        y = self._out[:n]
         if self._collect(self._owed + 1, due):
             self._surplus -= self._ready.skip(self._surplus)
-            self._ready.read(out)  # a call longer than all before finds too little: zeros, and more slack
-            self.slack = max(self.slack, n)
+            for start in range(0, n, QUIET):  # a call longer than all before finds too little: zeros
+                self._ready.read(y[start : start + QUIET])
+            self.slack = max(self.slack, n)  # and more slack
             if self._broken:
-                out[:FADE] *= self._fall[::-1][: len(out)]
+                y[:FADE] *= self._fall[::-1][:n]
             self._broken = False
         else:
-            self._gap(out)
-        self._last = float(out[-1])
-        return out
+            self._gap(y)
+        self._last = float(y[-1])
+        return y
 
     def _collect(self, results: int, due: float) -> bool:
         """Wait for that many results until `due`; what is still missing is owed."""
@@ -98,6 +129,7 @@ class Ahead:
         self._broken = True
 
     def _run(self) -> None:
+        step_back()
         x = self._x
         while n := self._todo.get():
             if self._capture:

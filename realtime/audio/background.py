@@ -19,14 +19,14 @@ __all__ = ["free", "step_back"]
 PAUSE_S = 0.003
 
 
-def step_back() -> None:
-    """One real-time step below the audio thread for the calling thread, where it has inherited such a priority."""
+def step_back(steps: int = 1) -> None:
+    """So many real-time steps lower for the calling thread, where it has inherited such a priority."""
     if sys.platform != "linux":
         return
     with contextlib.suppress(OSError):
         policy, priority = os.sched_getscheduler(0), os.sched_getparam(0).sched_priority
         if policy in (os.SCHED_FIFO, os.SCHED_RR) and priority > 1:
-            os.sched_setscheduler(0, policy, os.sched_param(priority - 1))
+            os.sched_setscheduler(0, policy, os.sched_param(max(1, priority - steps)))
 
 
 def free(roots: list[Any]) -> None:

@@ -11,20 +11,23 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from typing import Any, Protocol
 
 import numpy as np
 
-from realtime.audio.ahead import Ahead
+from realtime.audio.ahead import Ahead, spread
 from realtime.audio.devices import Device
 from realtime.audio.rights import raise_thread
 from realtime.audio.signal_path import MAX_CALL
 from realtime.audio.worker import Timing, Worker
 
-__all__ = ["CLOCK_BLOCKS", "CallbackStream", "SkipDetector", "SoftwareClock", "Stream"]
+__all__ = ["CLOCK_BLOCKS", "SLOW_US", "CallbackStream", "SkipDetector", "SoftwareClock", "Stream"]
 
 GRACE = 16  # first callbacks, which a sound server flags while it rewires itself: nothing sounds yet
 CLOCK_BLOCKS = 2.0  # a software clock forgives being late by a block: nothing is waiting for it
+SLOW_US = 100  # a callback that took longer is remembered with its time, for whoever asks why
+SLOW_KEPT = 10000
 WINDOW = 8  # callbacks; a late one is made up for by the next ones, a lost one never
 
 
@@ -71,6 +74,8 @@ class Stream(Protocol):
     @property
     def slack_ms(self) -> float: ...
 
+    def figures(self) -> dict[str, object]: ...
+
     def start(self) -> None: ...
 
     def stop(self) -> None: ...
@@ -94,6 +99,10 @@ class SoftwareClock:
     @property
     def active(self) -> bool:
         return self._thread.is_alive()
+
+    def figures(self) -> dict[str, object]:
+        """What is said at the end."""
+        return {"callback_p999_us": self.callback.percentile_us(0.999)}
 
     def start(self) -> None:
         self._thread.start()
@@ -139,6 +148,7 @@ class CallbackStream:
         worker.judges_time = self._ahead is None
         self._raised = False
         self.callback = Timing()
+        self._slow: deque[tuple[float, float, bool]] = deque(maxlen=SLOW_KEPT)
         self._skips = SkipDetector()
         settings: dict[str, Any] = {
             "samplerate": rate_hz,
@@ -178,6 +188,15 @@ class CallbackStream:
     def slack_ms(self) -> float:
         return 1000.0 * self._ahead.slack / self._rate if self._ahead else 0.0
 
+    def figures(self) -> dict[str, object]:
+        """What is said at the end. callback_slow: when a slow one was over, its microseconds, and whether it waited."""
+        return {
+            "callback_p50_us": self.callback.percentile_us(0.5),
+            "callback_p999_us": self.callback.percentile_us(0.999),
+            "callback_slow": list(self._slow),
+            "waits": self._ahead.waits if self._ahead else 0,
+        }
+
     def start(self) -> None:
         if self._ahead:
             self._ahead.start()
@@ -189,40 +208,46 @@ class CallbackStream:
         if self._ahead:
             self._ahead.stop()
 
-    def _block(self, x: np.ndarray | None, n: int) -> np.ndarray:
+    def _block(self, x: np.ndarray | None, n: int, out: np.ndarray | None) -> None:
+        """x: [n] or None (a file plays); out: [n, channels] or None (nobody listens)."""
         worker, ahead = self._worker, self._ahead
         if ahead is None:
-            return worker.block(x, n)
+            y = worker.block(x, n)
+            if out is not None:
+                spread(y, out)
+            return
         if worker.realtime_priority and not self._raised:
             raise_thread()
             self._raised = True
-        out = ahead.block(x, n)
+        ahead.block(x, n, out)
         if worker.late != ahead.late:
             worker.late = ahead.late
             worker.note_xrun()
-        return out
 
     def _duplex(self, indata: np.ndarray, outdata: np.ndarray, frames: int, clock: Any, status: Any) -> None:
-        began = time.perf_counter_ns()
-        self._watch(frames, clock.inputBufferAdcTime, status)
-        outdata[:] = self._block(indata[:, self._channel], frames)[:, None]
-        self.callback.add((time.perf_counter_ns() - began) / 1000.0)
+        self._call(indata[:, self._channel], frames, outdata, clock.inputBufferAdcTime, status)
 
     def _play(self, outdata: np.ndarray, frames: int, clock: Any, status: Any) -> None:
-        began = time.perf_counter_ns()
-        self._watch(frames, clock.outputBufferDacTime, status)
-        outdata[:] = self._block(None, frames)[:, None]
-        self.callback.add((time.perf_counter_ns() - began) / 1000.0)
+        self._call(None, frames, outdata, clock.outputBufferDacTime, status)
 
     def _listen(self, indata: np.ndarray, frames: int, clock: Any, status: Any) -> None:
+        self._call(indata[:, self._channel], frames, None, clock.inputBufferAdcTime, status)
+
+    def _call(
+        self, x: np.ndarray | None, frames: int, out: np.ndarray | None, device_s: float, status: Any
+    ) -> None:
         began = time.perf_counter_ns()
-        self._watch(frames, clock.inputBufferAdcTime, status)
-        self._block(indata[:, self._channel], frames)
-        self.callback.add((time.perf_counter_ns() - began) / 1000.0)
+        self._watch(frames, device_s, status)
+        self._block(x, frames, out)
+        ended = time.perf_counter_ns()
+        us = (ended - began) / 1000.0
+        self.callback.add(us)
+        if us > SLOW_US:
+            self._slow.append((ended / 1e9, us, self._ahead is not None and self._ahead.waited))
 
     def _watch(self, frames: int, now: float, status: Any) -> None:
         """Count a block that the device flagged, or that its clock shows to be missing."""
-        lost = self._skips.lost(now, frames / self._worker.path.rate_hz)
+        lost = self._skips.lost(now, frames / self._rate)
         if self._worker.blocks < GRACE:
             return
         if status:

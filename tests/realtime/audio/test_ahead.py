@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 
 import numpy as np
 import pytest
 
-from realtime.audio.ahead import FADE, Ahead
+from realtime.audio.ahead import FADE, QUIET, Ahead
 
 RATE_HZ = 48000
 BLOCK = 256
@@ -21,9 +23,17 @@ def _ramp(blocks: int, block: int = BLOCK) -> np.ndarray:
 def _play(ahead: Ahead, x: np.ndarray, lengths: list[int]) -> np.ndarray:
     out, at = [], 0
     for n in lengths:
-        out.append(ahead.block(x[at : at + n], n).copy())
+        out.append(_block(ahead, x[at : at + n]))
         at += n
     return np.concatenate(out)
+
+
+def _block(ahead: Ahead, x: np.ndarray) -> np.ndarray:
+    """One callback with a stereo output; both channels are the same."""
+    channels = np.full((len(x), 2), np.nan, np.float32)
+    ahead.block(x, len(x), channels)
+    np.testing.assert_array_equal(channels[:, 0], channels[:, 1])
+    return channels[:, 0].copy()
 
 
 @pytest.fixture
@@ -45,14 +55,15 @@ def ahead(gate: threading.Event) -> Ahead:
     return model
 
 
-def test_one_block_later_and_nothing_else(ahead: Ahead) -> None:
-    x = _ramp(20)
-    y = _play(ahead, x, [BLOCK] * 20)
+@pytest.mark.parametrize("block", [64, BLOCK, QUIET, 3 * QUIET + 1])
+def test_one_block_later_and_nothing_else(ahead: Ahead, block: int) -> None:
+    x = _ramp(20, block)
+    y = _play(ahead, x, [block] * 20)
     ahead.stop()
-    assert ahead.slack == BLOCK
+    assert ahead.slack == block
     assert ahead.late == 0
-    np.testing.assert_array_equal(y[BLOCK:], 2 * x[:-BLOCK])
-    assert not y[:BLOCK].any()
+    np.testing.assert_array_equal(y[block:], 2 * x[:-block])
+    assert not y[:block].any()
 
 
 def test_a_longer_call_than_all_before_adds_latency_once(ahead: Ahead) -> None:
@@ -75,17 +86,17 @@ def test_a_late_model_costs_a_faded_gap_and_no_latency(gate: threading.Event) ->
     ahead.start()
     ones = np.ones(BLOCK, np.float32)
     for _ in range(3):
-        ahead.block(ones, BLOCK)
+        _block(ahead, ones)
         time.sleep(0.05)
     gate.clear()
-    ahead.block(ones, BLOCK)  # its predecessor was made in time, it will not be
-    gaps = [ahead.block(ones, BLOCK).copy() for _ in range(3)]
+    _block(ahead, ones)  # its predecessor was made in time, it will not be
+    gaps = [_block(ahead, ones) for _ in range(3)]
     assert ahead.late == 3
     gate.set()
     time.sleep(0.2)
-    first = ahead.block(5 * ones, BLOCK).copy()
+    first = _block(ahead, 5 * ones)
     time.sleep(0.2)
-    second = ahead.block(ones, BLOCK).copy()
+    second = _block(ahead, ones)
     ahead.stop()
     assert ahead.late == 3
     heard = np.concatenate([*gaps, first])
@@ -93,3 +104,70 @@ def test_a_late_model_costs_a_faded_gap_and_no_latency(gate: threading.Event) ->
     assert not gaps[1].any()
     np.testing.assert_array_equal(first[FADE:], 1.0)
     np.testing.assert_array_equal(second, 5.0)  # still exactly one block later
+
+
+class _Device:
+    """Output of one channel that takes its time: did the model get its next block meanwhile?"""
+
+    shape = (BLOCK, 1)
+
+    def __init__(self, given: list[float]) -> None:
+        self._given = given
+        self.given_before = -1
+
+    def __setitem__(self, where: object, y: np.ndarray) -> None:
+        time.sleep(0.1)
+        self.given_before = len(self._given)
+
+
+def test_the_model_is_woken_after_the_sound_is_with_the_device(gate: threading.Event) -> None:
+    """Woken before, it took the interpreter from the callback. Where it is late it must get its work at once."""
+    given: list[float] = []
+
+    def same(x: np.ndarray | None, n: int) -> np.ndarray:
+        assert x is not None
+        given.append(float(x[0]))
+        gate.wait(5)
+        return x
+
+    ahead = Ahead(same, RATE_HZ, 4096, capture=True)
+    ahead.start()
+    device = _Device(given)
+    for block in range(3):
+        ahead.block(np.full(BLOCK, block, np.float32), BLOCK, device)
+        assert device.given_before == block
+        time.sleep(0.05)
+    assert ahead.waits == 0
+    gate.clear()
+    ahead.block(np.zeros(BLOCK, np.float32), BLOCK, None)
+    threading.Timer(0.001, gate.set).start()
+    ahead.block(np.zeros(BLOCK, np.float32), BLOCK, device)
+    ahead.stop()
+    assert (device.given_before, ahead.waits) == (5, 1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such priorities")
+def test_the_model_yields_to_the_callback() -> None:
+    priorities: dict[str, int] = {}
+
+    def note(x: np.ndarray | None, n: int) -> np.ndarray:
+        priorities["model"] = os.sched_getparam(0).sched_priority
+        return np.zeros(n, np.float32)
+
+    def main_thread() -> None:
+        try:
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(5))
+        except OSError:
+            return
+        ahead = Ahead(note, RATE_HZ, 4096, capture=False)
+        ahead.start()
+        ahead.block(None, BLOCK, None)
+        ahead.stop()
+        priorities["caller"] = os.sched_getparam(0).sched_priority
+
+    thread = threading.Thread(target=main_thread)
+    thread.start()
+    thread.join()
+    if "caller" not in priorities:
+        pytest.skip("no real-time rights here")
+    assert priorities == {"model": 4, "caller": 5}

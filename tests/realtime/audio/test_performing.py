@@ -180,4 +180,4 @@ def test_temperature_reaches_the_engine() -> None:
     path = SignalPath(engine(), RATE, BLOCK)
     path.controls.temperature = 0.5
     path.process(clip()[:BLOCK], np.empty(BLOCK, F32))
-    assert engine().temperature == 0.5 and engine()._temperature[0] == 0.5
+    assert engine().temperature == 0.5 and engine().buffers.temperature[0] == 0.5
