@@ -1,6 +1,5 @@
-"""The native WaveNet kernel is compiled into the package where there is a compiler, and left out where not."""
+"""The native kernels are compiled into the package where there is a compiler, and left out where not."""
 
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -8,30 +7,33 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 sys.path.insert(0, str(Path(__file__).parent))
-# by its path: the package around it needs numpy, which a build has not
-spec = importlib.util.spec_from_file_location("kernel_build", "realtime/engines/wavenet_cpu/build.py")
-build = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(build)
+from realtime.native.build import CompilerError
+from realtime.native.kernels import KERNELS
+
+BY_EXTENSION = {f"realtime.engines.{kernel.name}_cpu.kernel": kernel for kernel in KERNELS}
 
 
 class build_kernel(build_ext):
-    def build_extension(self, ext: Extension) -> None:
+    def _target(self, ext: Extension) -> Path:
         # build_lib for a wheel, the source folder for an editable install
-        target = Path(self.get_ext_fullpath(ext.name)).parent
+        return Path(self.get_ext_fullpath(ext.name)).parent
+
+    def build_extension(self, ext: Extension) -> None:
+        kernel = BY_EXTENSION[ext.name]
         try:
-            print(f"native WaveNet kernel: {build.compile(target)}")
-        except build.CompilerError as error:
+            print(f"{kernel.title}: {kernel.compile(self._target(ext))}")
+        except CompilerError as error:
             print(f"warning: {error}", file=sys.stderr)
 
     def get_outputs(self):
         return [
-            str(p)
-            for e in self.extensions
-            for p in Path(self.get_ext_fullpath(e.name)).parent.glob("wavenet-*.*")
+            str(path)
+            for ext in self.extensions
+            for path in self._target(ext).glob(f"{BY_EXTENSION[ext.name].name}-*.*")
         ]
 
 
 setup(
-    ext_modules=[Extension("realtime.engines.wavenet_cpu.kernel", [], optional=True)],
+    ext_modules=[Extension(name, [], optional=True) for name in BY_EXTENSION],
     cmdclass={"build_ext": build_kernel},
 )

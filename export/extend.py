@@ -9,6 +9,7 @@ import torch
 
 from export.bundle import PROBE, Bundle, BundleError, Domain, Graph, Manifest
 from export.freeze import domain_id
+from export.live_weights import ENCODER_WEIGHTS, decoder_weights, weights_path
 from export.onnx import export_decoder
 from export.probe import pack
 from export.steppers import OnnxStepper, module_stepper, stream
@@ -42,6 +43,10 @@ def extended(bundle: Bundle, name: str, decoder: LiveDecoder, note: str) -> tupl
     data, graph, wanted = _proved(decoder, manifest, ports, path)
     if "torchscript/encoder.ts" in files:
         files[f"torchscript/{id}.ts"] = script_decoder(decoder)
+    if ENCODER_WEIGHTS in files and manifest.pitch_latent is not None:
+        layout = dataclasses.asdict(manifest.pitch_latent)
+        del layout["bend"]
+        files[weights_path(id)] = decoder_weights(decoder, layout, manifest.sample_rate)
     files[path] = data
     files[PROBE] = pack({**probe, f"audio.{id}": wanted[0, 0]})
     return (

@@ -15,6 +15,7 @@ from export import onnx as onnx_graphs
 from export.bundle import PROBE, BundleError, Domain, Graph, Manifest, PitchLayout, Probe
 from export.calibration import activation_maxima
 from export.latency import measure_latency, measure_onset_ms
+from export.live_weights import ENCODER_WEIGHTS, decoder_weights, encoder_weights, weights_path
 from export.probe import make_probe, pack, test_signal
 from export.sample_loop import export_wavenet
 from export.steppers import OnnxStepper, stream
@@ -23,6 +24,7 @@ from umtn.config import Config, PitchEncoderConfig
 from umtn.decoders.base import Decoder
 from umtn.decoders.live import LiveDecoder
 from umtn.decoders.wavenet import WaveNetDecoder
+from umtn.pitch_encoder import PitchEncoder
 from umtn.streaming import StreamingModule
 from umtn.translator import Translator
 
@@ -95,7 +97,8 @@ def freeze(
     for id, decoder in decoders.items():
         add(_path(id), _export(decoder, encoder.block))
         if isinstance(decoder, WaveNetDecoder):
-            files[f"weights/{id}.safetensors"] = _weights(decoder, config, encoder, sound)
+            files[weights_path(id)] = _weights(decoder, config, encoder, sound)
+    files |= _live_weights(encoder, decoders, config)
     if torchscript:
         files["torchscript/encoder.ts"] = script_encoder(encoder)
         files |= {f"torchscript/{id}.ts": script_decoder(decoder) for id, decoder in decoders.items()}
@@ -158,6 +161,18 @@ def _weights(
         **dataclasses.asdict(config.decoder),
     }
     return safetensors.torch.save(tensors, {"decoder": json.dumps(about)})
+
+
+def _live_weights(encoder: StreamingModule, decoders: dict[str, Decoder], config: Config) -> dict[str, bytes]:
+    """For the native engine of `live` models, which plays all of a bundle or nothing."""
+    if not isinstance(encoder, PitchEncoder) or not isinstance(config.encoder, PitchEncoderConfig):
+        return {}
+    live = {id: d for id, d in decoders.items() if isinstance(d, LiveDecoder)}
+    if len(live) < len(decoders):
+        return {}
+    layout = dataclasses.asdict(config.encoder.layout)
+    files = {weights_path(id): decoder_weights(d, layout, config.sample_rate) for id, d in live.items()}
+    return files | {ENCODER_WEIGHTS: encoder_weights(encoder, config)}
 
 
 def _check_weights(translator: Translator) -> None:

@@ -14,13 +14,16 @@ import numpy as np
 import safetensors.torch
 import torch
 
+from export.analysis import TOLERANCE
 from export.bundle import Bundle, BundleError, Domain
 from export.freeze import pick_domains, streaming_encoder
+from export.live_weights import ENCODER_WEIGHTS, analysis_error, differing, weights_path
 from export.probe import test_signal
 from export.steppers import OnnxStepper, Stepper, module_stepper, script_stepper, stream
 from umtn.decoders.base import Decoder
 from umtn.decoders.wavenet import WaveNetDecoder, draw
 from umtn.mulaw import mulaw_decode
+from umtn.pitch_encoder import PitchEncoder
 from umtn.translator import Translator
 
 CALIBRATION = "calibration."  # beside the weights, for int8 engines
@@ -28,6 +31,7 @@ CALIBRATION = "calibration."  # beside the weights, for int8 engines
 __all__ = ["LIMIT", "Row", "format_table", "verify"]
 
 LIMIT = 1e-5
+ANALYSIS_LIMIT = 2 * TOLERANCE  # of a kernel's norm: what was left out, and rounding
 TIE = 1e-5  # of the uniform number: two engines' sums of up to 256 probabilities differ by less
 SECONDS, SAMPLED_SECONDS = 0.6, 0.08
 PIECES = (1, 2, 5)
@@ -90,7 +94,8 @@ def _probe_rows(bundle: Bundle) -> Iterator[Row]:
 
 def _engine_rows(bundle: Bundle, translator: Translator | None) -> Iterator[Row]:
     manifest = bundle.manifest
-    sampled = any(name.startswith("weights/") for name in bundle.names)
+    native = any(name.startswith("weights/") for name in bundle.names)
+    sampled = native and ENCODER_WEIGHTS not in bundle.names
     blocks = max(
         11,
         int((SAMPLED_SECONDS if sampled else SECONDS) * manifest.sample_rate / manifest.block),
@@ -107,6 +112,8 @@ def _engine_rows(bundle: Bundle, translator: Translator | None) -> Iterator[Row]
     if len(engines) > 1:
         latent = stream(next(iter(engines.values())), [audio], blocks, blocks)
         yield from _compare(manifest.encoder, engines, [audio], blocks, latent)
+    if translator is not None and ENCODER_WEIGHTS in bundle.names:
+        yield from _live_weights_rows(bundle, translator)
     for domain in manifest.domains:
         decoder = None if translator is None else _decoder(translator, domain)
         engines = _engines(bundle, domain.graph, domain.id, decoder)
@@ -235,7 +242,7 @@ def _is_tie(
 
 
 def _weights_row(bundle: Bundle, domain: Domain, decoder: WaveNetDecoder) -> Row:
-    path = f"weights/{domain.id}.safetensors"
+    path = weights_path(domain.id)
     if path not in bundle.names:
         return Row(path, "safetensors", "-", float("nan"), 0.0, "missing")
     stored, wanted = safetensors.torch.load(bundle.read(path)), decoder.state_dict()
@@ -249,6 +256,21 @@ def _weights_row(bundle: Bundle, domain: Domain, decoder: WaveNetDecoder) -> Row
         0.0,
         "" if same else "other weights",
     )
+
+
+def _live_weights_rows(bundle: Bundle, translator: Translator) -> Iterator[Row]:
+    """What the native engine of `live` models plays from: equal parameters, and an analysis within rounding."""
+    encoder = streaming_encoder(translator)
+    parts = {ENCODER_WEIGHTS: encoder}
+    parts |= {weights_path(d.id): _decoder(translator, d) for d in bundle.manifest.domains}
+    for path, module in parts.items():
+        other = differing(safetensors.torch.load(bundle.read(path)), module) if path in bundle.names else ""
+        missing = "" if path in bundle.names else "missing"
+        remark = missing or (f"other {other}" if other else "")
+        yield Row(path, "safetensors", "-", float("nan") if remark else 0.0, 0.0, remark)
+    if isinstance(encoder, PitchEncoder):
+        error = analysis_error(bundle.read(ENCODER_WEIGHTS), encoder)
+        yield Row(ENCODER_WEIGHTS, "analysis", "-", error, ANALYSIS_LIMIT)
 
 
 def _check_same_model(bundle: Bundle, translator: Translator) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from realtime.audio.room import Room
+from realtime.engines.tensors import weights_kind
 from realtime.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ENGINES", "Cost", "Engine", "check_probe", "load_engine", "silent_latent"]
 
-ENGINES = ("auto", "onnx", "onnx-cuda", "torchscript", "wavenet-cpu", "wavenet-cuda")
+ENGINES = ("auto", "onnx", "onnx-cuda", "torchscript", "live-cpu", "wavenet-cpu", "wavenet-cuda")
 ON_STAGE = 1.7  # times the undisturbed steps: mixing, resampling and a busy system (five decoders, ten minutes of OSC)
 SILENCE_S = 0.4  # after that much silence an encoder has nothing else in its memory
 
@@ -67,22 +68,34 @@ def load_engine(
 ) -> Engine:
     """Load, run the bundle's own probe, and return the engine from a fresh state.
 
-    precision, cores: of the native engine of WaveNet decoders, which `auto` takes for bundles that have them.
+    precision, cores: of the native engine of WaveNet decoders, which `auto` takes for bundles that have them. A
+    `live` bundle that has weights is played by live-cpu, where its kernel is compiled already.
     UserError: unknown engine, missing package, or outputs that differ from the probe.
     """
     if name not in ENGINES:
         raise UserError(f"unknown engine {name!r}; known are {', '.join(ENGINES)}")
-    sampled = any(file.startswith("weights/") for file in bundle.names)
+    kind = weights_kind(bundle) if name == "auto" else None
     if name == "wavenet-cuda":
         from realtime.engines.wavenet_cuda.engine import WavenetCudaEngine
 
         return WavenetCudaEngine(bundle, seed=seed)
-    if name == "wavenet-cpu" or (name == "auto" and sampled):
+    if name == "wavenet-cpu" or kind == "wavenet":
         from realtime.engines.wavenet_cpu.engine import WavenetCpuEngine
 
         return WavenetCpuEngine(
             bundle, precision, cores, seed
         )  # checks itself: int8 may differ from the probe
+    if name == "live-cpu" or kind == "live":
+        from realtime.engines.live_cpu import build
+        from realtime.engines.live_cpu.engine import LiveCpuEngine
+
+        if name == "live-cpu":
+            return checked(LiveCpuEngine(bundle, seed), bundle)
+        try:
+            if build.ready() is not None:  # nobody waits a minute on stage
+                return checked(LiveCpuEngine(bundle, seed), bundle)
+        except UserError:  # ONNX Runtime plays as well, if three times slower
+            pass
     if name == "torchscript":
         from realtime.engines.torchscript import TorchScriptEngine
 

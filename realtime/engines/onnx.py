@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnxruntime as ort
 
+from realtime.engines.buffers import BufferedEngine, StreamBuffers
 from realtime.errors import UserError
 
 if TYPE_CHECKING:
     from export.bundle import Bundle, Graph, State
-    from realtime.engines.base import Cost
 
-__all__ = ["GraphStepper", "OnnxEngine", "cuda_offered"]
+__all__ = ["GraphStepper", "OnnxEngine", "cuda_offered", "encoder_stepper"]
 
 
 def cuda_offered() -> bool:
@@ -72,7 +72,7 @@ class _Buffer:
 
 
 class GraphStepper:
-    """One graph with its states. `inputs` and `outputs` are host arrays, shared with whoever gave them."""
+    """See `Part`: one graph with its states, on the arrays given by the names of its inputs and outputs."""
 
     def __init__(
         self,
@@ -82,6 +82,7 @@ class GraphStepper:
         outputs: dict[str, np.ndarray],
         cuda: bool,
     ) -> None:
+        self.noisy = any(port.name == "noise" for port in graph.inputs)
         self._session = _session(data, graph.path, cuda)
         self._buffers = [[_Buffer(s, cuda) for s in graph.states] for _ in range(2)]
         self._keep = [*inputs.values(), *outputs.values()]
@@ -116,62 +117,25 @@ class GraphStepper:
             buffer.reset()
 
 
-class OnnxEngine:
+def encoder_stepper(bundle: Bundle, buffers: StreamBuffers, cuda: bool = False) -> GraphStepper:
+    """The bundle's encoder, from the buffers' audio to their latent."""
+    path = bundle.manifest.encoder
+    inputs, outputs = {"audio": buffers.audio}, {"latent": buffers.latent}
+    return GraphStepper(bundle.read(path), bundle.manifest.graphs[path], inputs, outputs, cuda)
+
+
+class OnnxEngine(BufferedEngine):
     """See `Engine`. With `cuda` the states live on the GPU and only audio crosses."""
 
     def __init__(self, bundle: Bundle, cuda: bool = False, seed: int | None = None) -> None:
-        manifest = self.manifest = bundle.manifest
+        super().__init__(bundle.manifest, seed)
         self.name = "onnx-cuda" if cuda else "onnx"
-        self.cost: Cost | None = None
-        self._audio = np.zeros((1, 1, manifest.block), np.float32)
-        self._latent = np.zeros((1, manifest.latent_channels, manifest.block // manifest.hop), np.float32)
-        self._noise = np.zeros((1, 1, manifest.block), np.float32)
-        self._temperature = np.ones(1, np.float32)
-        self._out = np.zeros((1, 1, manifest.block), np.float32)
-        self.latent = self._latent[0]
-        self._random = np.random.default_rng(seed)
-        inputs = {"latent": self._latent, "noise": self._noise, "temperature": self._temperature}
-        self._encoder = GraphStepper(
-            bundle.read(manifest.encoder),
-            manifest.graphs[manifest.encoder],
-            {"audio": self._audio},
-            {"latent": self._latent},
-            cuda,
-        )
-        self._decoders, self._noisy = [], []
-        for domain in manifest.domains:
-            graph = manifest.graphs[domain.graph]
-            self._decoders.append(
-                GraphStepper(bundle.read(domain.graph), graph, inputs, {"audio": self._out}, cuda)
+        buffers, graphs = self.buffers, bundle.manifest.graphs
+        self._encoder = encoder_stepper(bundle, buffers, cuda)
+        inputs = {"latent": buffers.latent, "noise": buffers.noise, "temperature": buffers.temperature}
+        self._decoders = [
+            GraphStepper(
+                bundle.read(domain.graph), graphs[domain.graph], inputs, {"audio": buffers.out}, cuda
             )
-            self._noisy.append(any(port.name == "noise" for port in graph.inputs))
-
-    @property
-    def temperature(self) -> float:
-        return float(self._temperature[0])
-
-    @temperature.setter
-    def temperature(self, value: float) -> None:
-        self._temperature[0] = value
-
-    def encode(self, audio: np.ndarray) -> np.ndarray:
-        self._audio[0, 0] = audio
-        self._encoder.step()
-        return self.latent
-
-    def decode(self, domain: int, out: np.ndarray, noise: np.ndarray | None = None) -> None:
-        if self._noisy[domain]:
-            if noise is None:
-                self._random.random(out=self._noise[0, 0], dtype=np.float32)
-            else:
-                self._noise[0, 0] = noise
-        self._decoders[domain].step()
-        out[:] = self._out[0, 0]
-
-    def reset(self, domain: int | None = None) -> None:
-        if domain is not None:
-            self._decoders[domain].reset()
-            return
-        self._encoder.reset()
-        for decoder in self._decoders:
-            decoder.reset()
+            for domain in bundle.manifest.domains
+        ]

@@ -11,20 +11,33 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from realtime.engines.buffers import BufferedEngine
 from realtime.errors import UserError
 
 if TYPE_CHECKING:
     from export.bundle import Bundle, Graph
-    from realtime.engines.base import Cost
 
 __all__ = ["TorchScriptEngine"]
 
 
 class _Stepper:
-    """One scripted module with its states."""
+    """See `Part`: one scripted module with its states, on the arrays given by the names of its inputs."""
 
-    def __init__(self, torch: Any, bundle: Bundle, file: str, graph: Graph) -> None:
-        self._torch, self._graph = torch, graph
+    def __init__(
+        self,
+        torch: Any,
+        bundle: Bundle,
+        file: str,
+        graph: Graph,
+        inputs: dict[str, np.ndarray],
+        output: np.ndarray,
+    ) -> None:
+        self._torch, self._graph, self._output = torch, graph, output
+        names = sorted(
+            (port.name for port in graph.inputs), key=lambda name: name != "latent"
+        )  # that one first
+        self._inputs = [torch.from_numpy(inputs[name]) for name in names]
+        self.noisy = "noise" in names
         try:
             module = torch.jit.load(io.BytesIO(bundle.read(file)), map_location="cpu").eval()
         except RuntimeError as error:
@@ -39,14 +52,14 @@ class _Stepper:
             torch.full(s.shape, s.initial, dtype=getattr(torch, s.dtype)) for s in self._graph.states
         ]
 
-    def step(self, *inputs: Any) -> Any:
+    def step(self) -> None:
         with self._torch.inference_mode():
             # clones: a state may be a view of an input, and our inputs are buffers that change under it
-            y, self._state = self._step(*(x.clone() for x in inputs), self._state)
-        return y
+            y, self._state = self._step(*(x.clone() for x in self._inputs), self._state)
+        self._output[...] = y.numpy()
 
 
-class TorchScriptEngine:
+class TorchScriptEngine(BufferedEngine):
     """See `Engine`. PyTorch allocates inside; use it to compare, not on stage."""
 
     name = "torchscript"
@@ -60,48 +73,16 @@ class TorchScriptEngine:
             ) from None
         torch.set_num_threads(1)
         torch.set_flush_denormal(True)
-        manifest = self.manifest = bundle.manifest
-        self.cost: Cost | None = None
+        super().__init__(bundle.manifest, seed)
+        manifest, buffers = self.manifest, self.buffers
         files = ["torchscript/encoder.ts", *(f"torchscript/{d.id}.ts" for d in manifest.domains)]
         if any(file not in bundle.names for file in files):
             raise UserError(
                 f"{bundle.path.name} holds no TorchScript; export it with --torchscript, or use --engine onnx"
             )
         graphs = [manifest.graphs[manifest.encoder], *(manifest.graphs[d.graph] for d in manifest.domains)]
-        steppers = [_Stepper(torch, bundle, file, graph) for file, graph in zip(files, graphs, strict=True)]
-        self._encoder, self._decoders = steppers[0], steppers[1:]
-        self._extra = [[p.name for p in graph.inputs if p.name != "latent"] for graph in graphs[1:]]
-        self._audio = torch.zeros(1, 1, manifest.block)
-        self._noise = torch.zeros(1, 1, manifest.block)
-        self._temperature = torch.ones(1)
-        self._latent = torch.zeros(1, manifest.latent_channels, manifest.block // manifest.hop)
-        self.latent = self._latent[0].numpy()
-        self._random = np.random.default_rng(seed)
-
-    @property
-    def temperature(self) -> float:
-        return float(self._temperature[0])
-
-    @temperature.setter
-    def temperature(self, value: float) -> None:
-        self._temperature.fill_(value)
-
-    def encode(self, audio: np.ndarray) -> np.ndarray:
-        self._audio.numpy()[0, 0] = audio
-        self.latent[:] = self._encoder.step(self._audio)[0].numpy()
-        return self.latent
-
-    def decode(self, domain: int, out: np.ndarray, noise: np.ndarray | None = None) -> None:
-        extra = self._extra[domain]
-        if "noise" in extra:
-            buffer = self._noise.numpy()[0, 0]
-            if noise is None:
-                self._random.random(out=buffer, dtype=np.float32)
-            else:
-                buffer[:] = noise
-        named = {"noise": self._noise, "temperature": self._temperature}
-        out[:] = self._decoders[domain].step(self._latent, *(named[name] for name in extra))[0, 0].numpy()
-
-    def reset(self, domain: int | None = None) -> None:
-        for stepper in [self._decoders[domain]] if domain is not None else [self._encoder, *self._decoders]:
-            stepper.reset()
+        outputs = [buffers.latent, *(buffers.out for _ in manifest.domains)]
+        self._encoder, *self._decoders = (
+            _Stepper(torch, bundle, file, graph, vars(buffers), output)
+            for file, graph, output in zip(files, graphs, outputs, strict=True)
+        )

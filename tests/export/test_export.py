@@ -81,7 +81,8 @@ def test_manifest(live: Exported) -> None:
     states = {state.name: state for state in manifest.graphs["decoders/strings.onnx"].states}
     assert states["oscillators.phase"].dtype == "float64"  # rounded to float32 it would drift out of tune
     assert states["oscillators.phase"].output == "next.oscillators.phase"
-    assert not any(name.startswith("weights/") for name in bundle.names)
+    weights = {name for name in bundle.names if name.startswith("weights/")}
+    assert weights == {f"weights/{part}.safetensors" for part in ("encoder", "strings", "my-voice")}
     probe = bundle.probe()
     assert np.abs(probe["audio.strings"]).max() > 0 and np.abs(probe["audio"]).max() > 0.1
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import soundfile
 import torch
 
@@ -52,6 +53,8 @@ def test_the_domain_is_added_and_nothing_else_changes(
     for path in before.manifest.graphs:
         assert before.read(path) == after.read(path)
     assert "my-saw" in capsys.readouterr().out
+    stored = safetensors.numpy.load(after.read("weights/my-saw.safetensors"))
+    assert stored.keys() == safetensors.numpy.load(after.read("weights/strings.safetensors")).keys()
     player = BundlePlayer(out)
     made = player.play(np.zeros(player.sample_rate, np.float32), ("my-saw",))["my-saw"]
     assert np.isfinite(made).all()

@@ -1,21 +1,51 @@
-"""What every sample loop offers, whoever computes it."""
+"""What every sample loop offers, whoever computes it: the checks, and decoding by frames, are here."""
 
 from __future__ import annotations
 
+import functools
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple
 
 import numpy as np
 
 from realtime.engines.wavenet_cpu.weights import Calibration, WavenetWeights
 from realtime.errors import UserError
 
-__all__ = ["LOOPS", "SampleLoop", "make_loop"]
+__all__ = ["LOOPS", "Piece", "SampleLoop", "make_loop"]
 
 LOOPS = ("native", "numba", "numpy")
 
 
-class SampleLoop(Protocol):
+class Piece(NamedTuple):
+    """N samples of B streams, as `SampleLoop.run` takes them."""
+
+    noise: np.ndarray
+    temperature: np.ndarray
+    audio: np.ndarray
+    forced: np.ndarray | None = None
+    classes: np.ndarray | None = None
+    logits: np.ndarray | None = None
+
+    def check(self, streams: int, samples: int, alphabet: int) -> None:
+        """Kernels believe every pointer. ValueError: another shape or type."""
+        rows = (streams, samples)
+        _check("noise", self.noise, rows)
+        _check("temperature", self.temperature, (streams,))
+        _check("audio", self.audio, rows)
+        _check("forced", self.forced, rows, np.int32)
+        _check("classes", self.classes, rows, np.int32)
+        _check("logits", self.logits, (*rows, alphabet))
+
+
+def _check(
+    name: str, array: np.ndarray | None, shape: tuple[int, ...], kind: type[np.generic] = np.float32
+) -> None:
+    if array is not None and (array.dtype != kind or array.shape != shape):
+        raise ValueError(f"{name} {array.dtype} {array.shape}, {kind.__name__} {shape} was wanted")
+
+
+class SampleLoop(ABC):
     """One decoder with the state of `streams` streams, which advance in lock step.
 
     condition: one latent frame [D] for one stream; it holds until the next. run: noise [B, N] uniform in
@@ -23,14 +53,20 @@ class SampleLoop(Protocol):
     classes [B, N] int32 and logits [B, N, A] are filled where given. decode: latent [B, D, T], noise
     [B, T * hop] -> audio; bind: the same on arrays that stay where they are, as a call without arguments.
     reset: one stream, or with None all. stay_off: keep the calling thread off the second core, where one is used.
+    ValueError: an array of another shape or type.
     """
 
     name: str
     precision: str
-    weights: WavenetWeights
-    streams: int
 
-    def condition(self, stream: int, latent: np.ndarray) -> None: ...
+    def __init__(self, weights: WavenetWeights, streams: int) -> None:
+        self.weights, self.streams = weights, streams
+
+    def condition(self, stream: int, latent: np.ndarray) -> None:
+        _check("latent", latent, (self.weights.latent,))
+        if not 0 <= stream < self.streams:
+            raise ValueError(f"stream {stream} of {self.streams}")
+        self._fold(stream, latent)
 
     def run(
         self,
@@ -40,19 +76,49 @@ class SampleLoop(Protocol):
         forced: np.ndarray | None = None,
         classes: np.ndarray | None = None,
         logits: np.ndarray | None = None,
-    ) -> None: ...
+    ) -> None:
+        piece = Piece(noise, temperature, audio, forced, classes, logits)
+        piece.check(self.streams, noise.shape[-1], self.weights.classes)
+        self._run(piece)
 
     def decode(
         self, latent: np.ndarray, noise: np.ndarray, temperature: np.ndarray, audio: np.ndarray
-    ) -> None: ...
+    ) -> None:
+        self.bind(latent, noise, temperature, audio)()
 
     def bind(
         self, latent: np.ndarray, noise: np.ndarray, temperature: np.ndarray, audio: np.ndarray
-    ) -> Callable[[], None]: ...
+    ) -> Callable[[], None]:
+        frames, piece = latent.shape[-1], Piece(noise, temperature, audio)
+        _check("latent", latent, (self.streams, self.weights.latent, frames))
+        piece.check(self.streams, frames * self.weights.hop, self.weights.classes)
+        return self._bind(latent, piece)
 
-    def stay_off(self) -> None: ...
-
+    @abstractmethod
     def reset(self, stream: int | None = None) -> None: ...
+
+    def stay_off(self) -> None:  # noqa: B027  (not abstract: only the native loop has a second core)
+        """Nothing to keep off."""
+
+    @abstractmethod
+    def _fold(self, stream: int, latent: np.ndarray) -> None:
+        """`condition`, checked."""
+
+    @abstractmethod
+    def _run(self, piece: Piece) -> None:
+        """`run`, checked."""
+
+    def _bind(self, latent: np.ndarray, piece: Piece) -> Callable[[], None]:
+        """`bind`, checked."""
+        return functools.partial(self._run_frames, latent, piece)
+
+    def _run_frames(self, latent: np.ndarray, piece: Piece) -> None:
+        hop = self.weights.hop
+        for frame in range(latent.shape[2]):
+            for stream in range(self.streams):
+                self._fold(stream, latent[stream, :, frame])
+            at = slice(frame * hop, (frame + 1) * hop)
+            self._run(Piece(piece.noise[:, at], piece.temperature, piece.audio[:, at]))
 
 
 def make_loop(

@@ -12,6 +12,7 @@ from ctypes import POINTER, c_float, c_int32, c_int64, c_void_p
 import numpy as np
 
 from realtime.engines.wavenet_cpu import build
+from realtime.engines.wavenet_cpu.loops import Piece, SampleLoop
 from realtime.engines.wavenet_cpu.weights import Calibration, Steps, WavenetWeights, mulaw_table
 from realtime.errors import UserError
 
@@ -103,7 +104,7 @@ def pick_isa(precision: str, isa: str | None) -> str:
     return isa
 
 
-class NativeLoop:
+class NativeLoop(SampleLoop):
     """See `SampleLoop`. `isa`: one of ISAS, or None for the fastest."""
 
     def __init__(
@@ -118,7 +119,8 @@ class NativeLoop:
         if precision not in PRECISIONS:
             raise UserError(f"unknown precision {precision!r}; known are {', '.join(PRECISIONS)}")
         self.isa = pick_isa(precision, isa)
-        self.weights, self.precision, self.streams = weights, precision, streams
+        super().__init__(weights, streams)
+        self.precision = precision
         self.name = f"native {self.isa}"
         self._native = _library()
         self._handle = self._create(calibration or weights.calibration)
@@ -189,54 +191,17 @@ class NativeLoop:
     def reset(self, stream: int | None = None) -> None:
         self._native.wn_reset(self._handle, -1 if stream is None else stream)
 
-    def condition(self, stream: int, latent: np.ndarray) -> None:
-        if latent.dtype != np.float32 or latent.shape != (self.weights.latent,):
-            raise ValueError(
-                f"latent {latent.dtype} {latent.shape}, float32 ({self.weights.latent},) was wanted"
-            )
-        if not 0 <= stream < self.streams:
-            raise ValueError(f"stream {stream} of {self.streams}")
+    def _fold(self, stream: int, latent: np.ndarray) -> None:
         self._native.wn_condition(self._handle, stream, latent.ctypes.data, latent.strides[0] // 4)
 
-    def run(
-        self,
-        noise: np.ndarray,
-        temperature: np.ndarray,
-        audio: np.ndarray,
-        forced: np.ndarray | None = None,
-        classes: np.ndarray | None = None,
-        logits: np.ndarray | None = None,
-    ) -> None:
-        count = noise.shape[1]
-        rows = (self.streams, count)
-        self._native.wn_run(
-            self._handle,
-            count,
-            _address(noise, rows),
-            _address(temperature, (self.streams,)),
-            None if forced is None else _address(forced, rows, np.int32),
-            _address(audio, rows),
-            None if classes is None else _address(classes, rows, np.int32),
-            None if logits is None else _address(logits, (*rows, self.weights.classes)),
-        )
+    def _run(self, piece: Piece) -> None:
+        order = (piece.noise, piece.temperature, piece.forced, piece.audio, piece.classes, piece.logits)
+        self._native.wn_run(self._handle, piece.noise.shape[1], *map(_address, order))
 
-    def decode(
-        self, latent: np.ndarray, noise: np.ndarray, temperature: np.ndarray, audio: np.ndarray
-    ) -> None:
-        self.bind(latent, noise, temperature, audio)()
-
-    def bind(
-        self, latent: np.ndarray, noise: np.ndarray, temperature: np.ndarray, audio: np.ndarray
-    ) -> Callable[[], None]:
-        frames = latent.shape[2]
-        rows = (self.streams, frames * self.weights.hop)
-        _address(latent, (self.streams, self.weights.latent, frames))
-        _address(noise, rows)
-        _address(temperature, (self.streams,))
-        _address(audio, rows)
-        arrays = (latent, noise, temperature, audio)
+    def _bind(self, latent: np.ndarray, piece: Piece) -> Callable[[], None]:
+        arrays = (latent, piece.noise, piece.temperature, piece.audio)
         # the loop and the arrays live as long as the call does
-        return functools.partial(_decode, self, frames, arrays, *(array.ctypes.data for array in arrays))
+        return functools.partial(_decode, self, latent.shape[2], arrays, *map(_address, arrays))
 
     def record(self) -> np.ndarray:
         """fp32: from now on the largest magnitudes are gathered in the array returned (see `Calibration`)."""
@@ -254,15 +219,14 @@ class NativeLoop:
         self.close()
 
 
-def _decode(loop: NativeLoop, frames: int, arrays: tuple[np.ndarray, ...], *addresses: int) -> None:
+def _decode(loop: NativeLoop, frames: int, arrays: tuple[np.ndarray, ...], *addresses: int | None) -> None:
     loop._native.wn_decode(loop._handle, frames, *addresses)
 
 
-def _address(array: np.ndarray, shape: tuple[int, ...], dtype: type = np.float32) -> int:
-    """Where its numbers lie; the kernel believes every pointer, so nothing else gets past here."""
-    if array.dtype != dtype or array.shape != shape or not array.flags.c_contiguous:
-        raise ValueError(
-            f"contiguous {dtype.__name__} {shape} was wanted, not {array.dtype} {array.shape}"
-            f"{'' if array.flags.c_contiguous else ' with gaps'}"
-        )
+def _address(array: np.ndarray | None) -> int | None:
+    """Where its numbers lie, one after the other: that much the kernel believes."""
+    if array is None:
+        return None
+    if not array.flags.c_contiguous:
+        raise ValueError(f"a contiguous array was wanted, not one of {array.shape} with gaps")
     return array.ctypes.data

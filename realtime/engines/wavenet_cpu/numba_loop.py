@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from realtime.engines.wavenet_cpu.loops import Piece, SampleLoop
 from realtime.engines.wavenet_cpu.numpy_loop import clean_latent
 from realtime.engines.wavenet_cpu.weights import WavenetWeights, mulaw_table
 from realtime.errors import UserError
@@ -15,7 +14,7 @@ from realtime.errors import UserError
 __all__ = ["NumbaLoop"]
 
 
-class NumbaLoop:
+class NumbaLoop(SampleLoop):
     """See `SampleLoop`. Compiled once per user (numba's cache), then loaded in a fraction of a second."""
 
     name, precision = "numba", "fp32"
@@ -29,7 +28,7 @@ class NumbaLoop:
                 "pip install numba, or use --engine onnx"
             ) from None
         self._kernel = numba_kernel
-        self.weights, self.streams = weights, streams
+        super().__init__(weights, streams)
         self._audio = mulaw_table(weights.classes)
         self._arrays = _pack(weights)
         rows = weights.layers * 2 * weights.residual + weights.skip
@@ -43,9 +42,6 @@ class NumbaLoop:
         nothing = np.zeros((streams, 0), np.float32)
         self.run(nothing, np.ones(streams, np.float32), nothing)  # compiles now, not in the first block
 
-    def stay_off(self) -> None:
-        """There is no second core here."""
-
     def reset(self, stream: int | None = None) -> None:
         for i, state in enumerate(self._states):
             if stream is None or i == stream:
@@ -53,20 +49,12 @@ class NumbaLoop:
                 state.taps.fill(0)
                 state.last[:] = self.weights.classes // 2, self.weights.classes, 0
 
-    def condition(self, stream: int, latent: np.ndarray) -> None:
+    def _fold(self, stream: int, latent: np.ndarray) -> None:
         self._kernel.fold(
             self._arrays.condition, self._arrays.bias, clean_latent(latent), self._condition[stream]
         )
 
-    def run(
-        self,
-        noise: np.ndarray,
-        temperature: np.ndarray,
-        audio: np.ndarray,
-        forced: np.ndarray | None = None,
-        classes: np.ndarray | None = None,
-        logits: np.ndarray | None = None,
-    ) -> None:
+    def _run(self, piece: Piece) -> None:
         none, none2 = np.zeros(0, np.int32), np.zeros((0, 0), np.float32)
         for i, state in enumerate(self._states):
             self._kernel.run(
@@ -75,28 +63,13 @@ class NumbaLoop:
                 (state.ring, state.taps, state.last),
                 self._scratch,
                 self._condition[i],
-                noise[i],
-                temperature[i],
-                none if forced is None else forced[i],
-                audio[i],
-                none if classes is None else classes[i],
-                none2 if logits is None else logits[i],
+                piece.noise[i],
+                piece.temperature[i],
+                none if piece.forced is None else piece.forced[i],
+                piece.audio[i],
+                none if piece.classes is None else piece.classes[i],
+                none2 if piece.logits is None else piece.logits[i],
             )
-
-    def bind(
-        self, latent: np.ndarray, noise: np.ndarray, temperature: np.ndarray, audio: np.ndarray
-    ) -> Callable[[], None]:
-        return functools.partial(self.decode, latent, noise, temperature, audio)
-
-    def decode(
-        self, latent: np.ndarray, noise: np.ndarray, temperature: np.ndarray, audio: np.ndarray
-    ) -> None:
-        hop = self.weights.hop
-        for frame in range(latent.shape[2]):
-            for stream in range(self.streams):
-                self.condition(stream, latent[stream, :, frame])
-            piece = slice(frame * hop, (frame + 1) * hop)
-            self.run(noise[:, piece], temperature, audio[:, piece])
 
 
 class _State:

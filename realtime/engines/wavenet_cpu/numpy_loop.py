@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-
 import numpy as np
 
+from realtime.engines.wavenet_cpu.loops import Piece, SampleLoop
 from realtime.engines.wavenet_cpu.weights import WavenetWeights, mulaw_table
 
 __all__ = ["NumpyLoop", "clean_latent"]
@@ -17,13 +15,13 @@ def clean_latent(latent: np.ndarray) -> np.ndarray:
     return np.nan_to_num(latent, nan=0.0, posinf=1e6, neginf=-1e6).clip(-1e6, 1e6).astype(np.float32)
 
 
-class NumpyLoop:
+class NumpyLoop(SampleLoop):
     """See `SampleLoop`."""
 
     name, precision = "numpy", "fp32"
 
     def __init__(self, weights: WavenetWeights, streams: int = 1) -> None:
-        self.weights, self.streams = weights, streams
+        super().__init__(weights, streams)
         self._audio = mulaw_table(weights.classes)
         rows = weights.arrays["condition.weight"].shape[0]
         self._condition = np.tile(weights.arrays["condition.bias"], (streams, 1)).reshape(streams, rows)
@@ -32,54 +30,29 @@ class NumpyLoop:
         self._time = 0
         self.reset()
 
-    def stay_off(self) -> None:
-        """There is no second core here."""
-
     def reset(self, stream: int | None = None) -> None:
         chosen = slice(None) if stream is None else stream
         self._last[chosen] = self.weights.classes // 2
         for ring in self._rings:
             ring[chosen] = 0.0
 
-    def condition(self, stream: int, latent: np.ndarray) -> None:
+    def _fold(self, stream: int, latent: np.ndarray) -> None:
         a = self.weights.arrays
         folded = a["condition.weight"][:, :, 0] @ clean_latent(latent) + a["condition.bias"]
         self._condition[stream] = folded
 
-    def run(
-        self,
-        noise: np.ndarray,
-        temperature: np.ndarray,
-        audio: np.ndarray,
-        forced: np.ndarray | None = None,
-        classes: np.ndarray | None = None,
-        logits: np.ndarray | None = None,
-    ) -> None:
-        for i in range(noise.shape[1]):
+    def _run(self, piece: Piece) -> None:
+        for i in range(piece.noise.shape[1]):
             y = self._logits()
-            drawn = _draw(y, noise[:, i], temperature)
-            audio[:, i] = self._audio[drawn]
-            if classes is not None:
-                classes[:, i] = drawn
-            if logits is not None:
-                logits[:, i] = y
+            drawn = _draw(y, piece.noise[:, i], piece.temperature)
+            piece.audio[:, i] = self._audio[drawn]
+            if piece.classes is not None:
+                piece.classes[:, i] = drawn
+            if piece.logits is not None:
+                piece.logits[:, i] = y
+            forced = piece.forced
             self._last[:] = drawn if forced is None else forced[:, i].clip(0, self.weights.classes - 1)
             self._time += 1
-
-    def bind(
-        self, latent: np.ndarray, noise: np.ndarray, temperature: np.ndarray, audio: np.ndarray
-    ) -> Callable[[], None]:
-        return functools.partial(self.decode, latent, noise, temperature, audio)
-
-    def decode(
-        self, latent: np.ndarray, noise: np.ndarray, temperature: np.ndarray, audio: np.ndarray
-    ) -> None:
-        hop = self.weights.hop
-        for frame in range(latent.shape[2]):
-            for stream in range(self.streams):
-                self.condition(stream, latent[stream, :, frame])
-            piece = slice(frame * hop, (frame + 1) * hop)
-            self.run(noise[:, piece], temperature, audio[:, piece])
 
     def _logits(self) -> np.ndarray:
         """[B, A] of the next sample; the rings take this sample's signals."""

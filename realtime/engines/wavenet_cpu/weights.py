@@ -5,52 +5,18 @@ Legend: L layer, R residual, S skip, A classes, D latent.
 
 from __future__ import annotations
 
-import json
 import math
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from realtime.engines.tensors import checked_floats, read_safetensors, told_about
 from realtime.errors import UserError
 
-__all__ = ["Calibration", "Steps", "WavenetWeights", "mulaw_table", "read_safetensors"]
+__all__ = ["Calibration", "Steps", "WavenetWeights", "mulaw_table"]
 
-MAX_HEADER_BYTES = 16 << 20
 MARGIN = 1.1  # live playing may be somewhat louder than what was calibrated on
-_DTYPES = {"F32": "<f4", "F64": "<f8", "F16": "<f2", "I64": "<i8", "I32": "<i4", "U8": "u1", "I8": "i1"}
-
-
-def read_safetensors(data: bytes, name: str = "the file") -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Tensors and metadata of a safetensors file; UserError where it is damaged.
-
-    8 bytes: length of the header; JSON header {name: {dtype, shape, data_offsets}}; the tensors.
-    """
-    try:
-        (length,) = struct.unpack_from("<Q", data)
-        if length > min(MAX_HEADER_BYTES, len(data) - 8):
-            raise ValueError(f"a header of {length} bytes in a file of {len(data)}")
-        header = json.loads(data[8 : 8 + length])
-        metadata = header.pop("__metadata__", {})
-        body = memoryview(data)[8 + length :]
-        return {key: _tensor(entry, body) for key, entry in header.items()}, dict(metadata)
-    except (ValueError, KeyError, TypeError, AttributeError, struct.error, RecursionError) as error:
-        raise UserError(
-            f"{name} is not a readable safetensors file ({error}); export the bundle again"
-        ) from None
-
-
-def _tensor(entry: Any, body: memoryview) -> np.ndarray:
-    first, last = (int(offset) for offset in entry["data_offsets"])
-    shape = tuple(int(size) for size in entry["shape"])
-    dtype = np.dtype(_DTYPES[entry["dtype"]])
-    if min((first, *shape), default=0) < 0 or last > len(body):
-        raise ValueError("a tensor beyond the end of the file")
-    if last - first != math.prod(shape) * dtype.itemsize:
-        raise ValueError(f"{last - first} bytes for a tensor of shape {list(shape)}")
-    return np.frombuffer(body[first:last], dtype).reshape(shape)
 
 
 def mulaw_table(classes: int) -> np.ndarray:
@@ -160,14 +126,7 @@ class WavenetWeights:
             raise UserError(f"{name} has {layers} layers in {blocks} blocks and hop {hop}, which cannot be")
         (a, r), s, d = embed.shape, head.shape[0], condition.shape[1]
         wanted = _shapes(layers, a, r, s, d)
-        for key, shape in wanted.items():
-            if key not in arrays or arrays[key].shape != shape:
-                came = list(arrays[key].shape) if key in arrays else "missing"
-                raise UserError(f"{name}: {key} is {came}, but {list(shape)} was wanted; export it again")
-        clean = {key: np.ascontiguousarray(arrays[key], np.float32) for key in wanted}
-        for key, array in clean.items():
-            if not np.isfinite(array).all():
-                raise UserError(f"{name}: {key} is not finite; the training went wrong before the export")
+        clean = checked_floats(arrays, wanted, name)
         if a < 4 or a % 2:
             raise UserError(f"{name} has {a} classes; an even number of at least 4 was wanted")
         calibration = None
@@ -182,8 +141,13 @@ class WavenetWeights:
     def from_safetensors(cls, data: bytes, name: str = "the weights") -> WavenetWeights:
         """From `weights/<domain>.safetensors` of a bundle."""
         arrays, metadata = read_safetensors(data, name)
+        about = told_about(metadata, "decoder", name)
+        if about["kind"] != "wavenet":
+            raise UserError(
+                f"{name} is of a decoder of the kind {about['kind']!r}, which does not draw sample by sample, so "
+                "this engine cannot play it; use --engine auto"
+            )
         try:
-            about = json.loads(metadata["decoder"])
             hop, blocks = int(about["hop"]), int(about["blocks"])
         except (KeyError, ValueError, TypeError):
             raise UserError(f"{name} does not say which decoder it is; export the bundle again") from None

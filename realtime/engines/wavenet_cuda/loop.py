@@ -7,12 +7,12 @@ of each size.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from realtime.engines.wavenet_cpu import WavenetWeights
+from realtime.engines.wavenet_cpu.loops import Piece, SampleLoop
 from realtime.engines.wavenet_cpu.numpy_loop import clean_latent
 from realtime.engines.wavenet_cpu.weights import mulaw_table
 from realtime.engines.wavenet_cuda.device import SMALL_BLOCK, CudaDevice, Device
@@ -31,7 +31,7 @@ _MODEL = (
 )  # fmt: skip
 
 
-class CudaLoop:
+class CudaLoop(SampleLoop):
     """See `SampleLoop`. `cluster`: one of CLUSTERS, or None for the first that
     runs. `device`: None = the GPU. `warps`: of a block, 0 = as many as it has use for.
 
@@ -48,7 +48,7 @@ class CudaLoop:
         cluster: int | None = None,
         warps: int = 0,
     ) -> None:
-        self.weights, self.streams = weights, streams
+        super().__init__(weights, streams)
         self._device = device or CudaDevice()
         self._count = 0  # samples drawn, modulo 2^32
         self._buffers: dict[str, tuple[int, int]] = {}
@@ -124,56 +124,29 @@ class CudaLoop:
         )
         self._device.launch("wn_reset", blocks, (self._at["ring"], self._at["last"], *args))
 
-    def condition(self, stream: int, latent: np.ndarray) -> None:
-        if latent.dtype != np.float32 or latent.shape != (self.weights.latent,):
-            raise ValueError(
-                f"latent {latent.dtype} {latent.shape}, float32 ({self.weights.latent},) was wanted"
-            )
+    def _fold(self, stream: int, latent: np.ndarray) -> None:
         self._latent[stream] = clean_latent(latent)
         self._stale = True
 
-    def run(
-        self,
-        noise: np.ndarray,
-        temperature: np.ndarray,
-        audio: np.ndarray,
-        forced: np.ndarray | None = None,
-        classes: np.ndarray | None = None,
-        logits: np.ndarray | None = None,
-    ) -> None:
-        if noise.shape[1] == 0:
+    def _run(self, piece: Piece) -> None:
+        if piece.noise.shape[1] == 0:
             return
         if self._stale:
-            self._fold(self._latent[:, :, None])
+            self._fold_frames(self._latent[:, :, None])
             self._stale = False
-        self._launch(noise, temperature, audio, noise.shape[1], forced, classes, logits)
+        self._launch(piece, piece.noise.shape[1])
 
-    def decode(
-        self, latent: np.ndarray, noise: np.ndarray, temperature: np.ndarray, audio: np.ndarray
-    ) -> None:
-        if latent.shape[:2] != (self.streams, self.weights.latent):
-            raise ValueError(f"latent {latent.shape}, ({self.streams}, {self.weights.latent}, T) was wanted")
-        if noise.shape[1] != latent.shape[2] * self.weights.hop:
-            raise ValueError(
-                f"noise {noise.shape} for {latent.shape[2]} frames of {self.weights.hop} samples"
-            )
+    def _run_frames(self, latent: np.ndarray, piece: Piece) -> None:
+        """All of them in one launch."""
         if latent.shape[2] == 0:
             return
         clean = clean_latent(latent)
-        self._fold(clean)
-        self._launch(noise, temperature, audio, self.weights.hop)
+        self._fold_frames(clean)
+        self._launch(piece, self.weights.hop)
         self._latent[:] = clean[:, :, -1]
         self._stale = latent.shape[2] > 1
 
-    def bind(
-        self, latent: np.ndarray, noise: np.ndarray, temperature: np.ndarray, audio: np.ndarray
-    ) -> Callable[[], None]:
-        return lambda: self.decode(latent, noise, temperature, audio)
-
-    def stay_off(self) -> None:
-        """Nothing here runs on a second core."""
-
-    def _fold(self, latent: np.ndarray) -> None:
+    def _fold_frames(self, latent: np.ndarray) -> None:
         """latent [B, D, T] -> what the layers add, on the GPU."""
         frames = latent.shape[2]
         source = self._buffer("latent", latent.nbytes)
@@ -183,29 +156,17 @@ class CudaLoop:
         blocks = math.ceil(frames * self.streams * self._rows / SMALL_BLOCK)
         self._device.launch("wn_condition", blocks, (*args, np.int32(self.weights.latent), np.int32(frames)))
 
-    def _launch(
-        self,
-        noise: np.ndarray,
-        temperature: np.ndarray,
-        audio: np.ndarray,
-        hop: int,
-        forced: np.ndarray | None = None,
-        classes: np.ndarray | None = None,
-        logits: np.ndarray | None = None,
-    ) -> None:
-        n = noise.shape[1]
-        _check_shapes(
-            self.streams, n, self.weights.classes, noise, temperature, audio, forced, classes, logits
-        )
-        outputs = {"audio": audio, "classes": classes, "logits": logits}
+    def _launch(self, piece: Piece, hop: int) -> None:
+        n = piece.noise.shape[1]
+        outputs = {"audio": piece.audio, "classes": piece.classes, "logits": piece.logits}
         at = {name: self._buffer(name, 4 * self.streams * n) for name in ("audio", "classes")}
         at |= {"condition": self._buffers["condition"][0], "forced": 0, "logits": 0}
-        if logits is not None:
-            at["logits"] = self._buffer("logits", 4 * logits.size)
-        at["noise"] = self._give("noise", np.ascontiguousarray(noise, np.float32))
-        at["temperature"] = self._give("temperature", np.ascontiguousarray(temperature, np.float32))
-        if forced is not None:
-            at["forced"] = self._give("forced", np.ascontiguousarray(forced, np.int32))
+        if piece.logits is not None:
+            at["logits"] = self._buffer("logits", piece.logits.nbytes)
+        at["noise"] = self._give("noise", piece.noise)
+        at["temperature"] = self._give("temperature", piece.temperature)
+        if piece.forced is not None:
+            at["forced"] = self._give("forced", piece.forced)
         order = ("condition", "noise", "temperature", "forced", "audio", "classes", "logits")
         numbers = (np.uint32(self._count), np.int32(n), np.int32(hop), np.uint64(self.patience_ns))
         self._device.launch("wn_run", self.plan.blocks, (*self._model, *(at[k] for k in order), *numbers))
@@ -219,7 +180,7 @@ class CudaLoop:
 
     def _give(self, name: str, array: np.ndarray) -> int:
         address = self._buffer(name, array.nbytes)
-        self._device.write(address, array)
+        self._device.write(address, np.ascontiguousarray(array))
         return address
 
     def _give_up(self) -> None:
@@ -234,29 +195,6 @@ class CudaLoop:
 
     def close(self) -> None:
         self._device.free()
-
-
-def _check_shapes(
-    streams: int,
-    count: int,
-    classes_: int,
-    noise: np.ndarray,
-    temperature: np.ndarray,
-    *others: np.ndarray | None,
-) -> None:
-    """The kernel believes every pointer; others: audio, forced, classes, logits."""
-    wanted: dict[str, tuple[np.ndarray | None, tuple[int, ...]]] = {
-        "noise": (noise, (streams, count)),
-        "temperature": (temperature, (streams,)),
-    }
-    for name, array in zip(("audio", "forced", "classes", "logits"), others):
-        wanted[name] = (array, (streams, count, classes_) if name == "logits" else (streams, count))
-    for name, (array, shape) in wanted.items():
-        if array is not None and array.shape != shape:
-            raise ValueError(f"{name} {array.shape}, {shape} was wanted")
-        kind = np.int32 if name in ("forced", "classes") else np.float32
-        if array is not None and array.dtype != kind:
-            raise ValueError(f"{name} {array.dtype}, {kind.__name__} was wanted")
 
 
 def _read(device: Device, address: int, array: np.ndarray) -> None:

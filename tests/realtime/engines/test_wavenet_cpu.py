@@ -194,16 +194,28 @@ def test_int8_without_a_calibration_is_one_sentence() -> None:
         NativeLoop(random_network("single", SEED).weights, "int8")
 
 
-def test_a_wrong_buffer_never_reaches_the_kernel() -> None:
+@pytest.mark.parametrize("kind", EXACT)
+def test_a_wrong_buffer_never_reaches_the_kernel(kind: str) -> None:
     weights = random_network("single", SEED).weights
-    loop, ones = NativeLoop(weights), np.ones(1, np.float32)
-    for noise, audio in (
-        (np.zeros((1, 8)), np.zeros((1, 8), np.float32)),  # float64
-        (np.zeros((1, 8), np.float32), np.zeros((1, 7), np.float32)),
-        (np.zeros((1, 16), np.float32)[:, ::2], np.zeros((1, 8), np.float32)),
-        (np.zeros((2, 8), np.float32), np.zeros((2, 8), np.float32)),
+    loop, ones = exact_loop(kind, weights), np.ones(1, np.float32)
+    good = np.zeros((1, 8), np.float32)
+    for noise, audio, sentence in (
+        (np.zeros((1, 8)), good, r"noise float64 \(1, 8\), float32 \(1, 8\) was wanted"),
+        (good, np.zeros((1, 7), np.float32), r"audio float32 \(1, 7\), float32 \(1, 8\) was wanted"),
+        (np.zeros((2, 8), np.float32), np.zeros((2, 8), np.float32), r"noise .*\(1, 8\) was wanted"),
     ):
-        with pytest.raises(ValueError, match="was wanted"):
+        with pytest.raises(ValueError, match=sentence):
             loop.run(noise, ones, audio)
+    if kind.startswith("native"):
+        with pytest.raises(ValueError, match="a contiguous array was wanted"):
+            loop.run(np.zeros((1, 16), np.float32)[:, ::2], ones, good)
+    with pytest.raises(ValueError, match="classes int64"):
+        loop.run(good, ones, good, classes=np.zeros((1, 8), np.int64))
+    with pytest.raises(ValueError, match="latent float32"):
+        loop.condition(0, np.zeros(weights.latent + 1, np.float32))
     with pytest.raises(ValueError, match="stream 1 of 1"):
-        loop.condition(1, np.zeros(4, np.float32))
+        loop.condition(1, np.zeros(weights.latent, np.float32))
+    with pytest.raises(ValueError, match=r"latent float32 .* was wanted"):
+        loop.bind(np.zeros((1, weights.latent + 1, 2), np.float32), good, ones, good)
+    with pytest.raises(ValueError, match=r"noise float32 .* was wanted"):
+        loop.bind(np.zeros((1, weights.latent, 2), np.float32), good[:, :1], ones, good)

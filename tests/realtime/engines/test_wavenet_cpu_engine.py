@@ -16,8 +16,9 @@ pytest.importorskip("torch")
 from export.__main__ import main
 from export.bundle import Bundle, Manifest, write_bundle
 from realtime.engines.onnx import OnnxEngine
+from realtime.engines.sampled import is_autoregressive
 from realtime.engines.wavenet_cpu import build, contest
-from realtime.engines.wavenet_cpu.engine import WavenetCpuEngine, is_autoregressive
+from realtime.engines.wavenet_cpu.engine import WavenetCpuEngine
 from realtime.errors import UserError
 from tests.export.toys import make_checkpoint
 from tests.realtime.fakebundle import write_fake_bundle

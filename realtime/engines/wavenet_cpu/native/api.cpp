@@ -1,70 +1,31 @@
 // The C interface: picks the path, owns the memory, switches denormal numbers off around the loop.
 #include "cpu.h"
 #include "decoder.h"
+#include "denormals.h"
 #include "helper.h"
-
-#include <stdlib.h>
-#include <string.h>
-
-#if defined(_WIN32)
-#include <malloc.h>
-#endif
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
-#if defined(__x86_64__) || defined(_M_X64)
-#define WN_X86
-#elif defined(__aarch64__)
-#define WN_ARM
-#endif
+#include "memory.h"
 
 namespace {
-
-constexpr int64_t PAGE = 2 << 20;  // huge pages: megabytes of weights are walked through for every sample
-
-void* allocate(int64_t bytes) {
-  bytes = (bytes + PAGE - 1) / PAGE * PAGE + 8192;  // prefetching runs a little ahead
-#if defined(_WIN32)
-  void* p = _aligned_malloc((size_t)bytes, 4096);
-#else
-  void* p = nullptr;
-  if (posix_memalign(&p, PAGE, (size_t)bytes)) return nullptr;
-#if defined(__linux__)
-  madvise(p, (size_t)bytes, MADV_HUGEPAGE);
-#endif
-#endif
-  if (p) memset(p, 0, (size_t)bytes);
-  return p;
-}
-
-void release(void* p) {
-#if defined(_WIN32)
-  _aligned_free(p);
-#else
-  free(p);
-#endif
-}
 
 WnPlace find(int isa, int precision) {
   const bool quantised = precision == WN_INT8;
   if (precision < WN_FP32 || precision > WN_INT8) return nullptr;
-#if defined(WN_X86) && !defined(WN_WITHOUT_AVX512BF16)
-  if (isa == WN_AVX512 && precision == WN_BF16 && wn_cpu_avx512bf16()) return wn_place_avx512_bf16;
+#if defined(CPU_X86) && !defined(WITHOUT_AVX512BF16)
+  if (isa == WN_AVX512 && precision == WN_BF16 && cpu_avx512bf16()) return wn_place_avx512_bf16;
 #endif
   if (precision == WN_BF16) return nullptr;
   if (isa == WN_PLAIN) return quantised ? wn_place_plain_int8 : wn_place_plain_fp32;
-#if defined(WN_X86) && !defined(WN_WITHOUT_AVX2)
-  if (isa == WN_AVX2 && wn_cpu_avx2()) return quantised ? wn_place_avx2_int8 : wn_place_avx2_fp32;
+#if defined(CPU_X86) && !defined(WITHOUT_AVX2)
+  if (isa == WN_AVX2 && cpu_avx2()) return quantised ? wn_place_avx2_int8 : wn_place_avx2_fp32;
 #endif
-#if defined(WN_X86) && !defined(WN_WITHOUT_AVXVNNI)
-  if (isa == WN_AVXVNNI && wn_cpu_avxvnni()) return quantised ? wn_place_avxvnni_int8 : wn_place_avxvnni_fp32;
+#if defined(CPU_X86) && !defined(WITHOUT_AVXVNNI)
+  if (isa == WN_AVXVNNI && cpu_avxvnni()) return quantised ? wn_place_avxvnni_int8 : wn_place_avxvnni_fp32;
 #endif
-#if defined(WN_X86) && !defined(WN_WITHOUT_AVX512)
-  if (isa == WN_AVX512 && wn_cpu_avx512vnni()) return quantised ? wn_place_avx512_int8 : wn_place_avx512_fp32;
+#if defined(CPU_X86) && !defined(WITHOUT_AVX512)
+  if (isa == WN_AVX512 && cpu_avx512vnni()) return quantised ? wn_place_avx512_int8 : wn_place_avx512_fp32;
 #endif
-#if defined(WN_ARM) && !defined(WN_WITHOUT_NEON)
-  if (isa == WN_NEON && wn_cpu_neon_dot()) return quantised ? wn_place_neon_int8 : wn_place_neon_fp32;
+#if defined(CPU_ARM) && !defined(WITHOUT_NEON)
+  if (isa == WN_NEON && cpu_neon_dot()) return quantised ? wn_place_neon_int8 : wn_place_neon_fp32;
 #endif
   return nullptr;
 }

@@ -6,7 +6,7 @@ namespace {
 
 // Inverse-CDF: the first class whose running sum passes the uniform number's share, by a table of partial sums.
 template <class S, class P>
-WN_INLINE int draw(const Weights<S, P>& w, Stream<P>& s, int classes, float uniform, float temperature) {
+SIMD_INLINE int draw(const Weights<S, P>& w, Stream<P>& s, int classes, float uniform, float temperature) {
   typedef typename S::F F;
   const int vectors = w.Ap / S::W;
   const float sharp = 1.0f / (temperature >= 1e-3f ? temperature : 1e-3f);

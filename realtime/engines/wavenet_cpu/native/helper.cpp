@@ -1,6 +1,8 @@
 // One thread per decoder that is given a second core. Between blocks it sleeps.
 #include "helper.h"
 
+#include "denormals.h"
+
 #if defined(WN_PAIRS) && !defined(_WIN32)
 #include <pthread.h>
 #include <stdlib.h>

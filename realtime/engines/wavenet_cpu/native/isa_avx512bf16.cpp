@@ -1,5 +1,5 @@
 // Compiled with the flags that build.py lists for it; reached only where the CPU has the instructions.
-#define WN_HAS_BF16
+#define SIMD_HAS_BF16
 #include "simd_avx512.h"
 //
 #include "loop.h"

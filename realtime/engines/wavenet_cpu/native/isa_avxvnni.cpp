@@ -1,5 +1,5 @@
 // Compiled with the flags that build.py lists for it; reached only where the CPU has the instructions.
-#define WN_HAS_AVXVNNI
+#define SIMD_HAS_AVXVNNI
 #include "simd_avx2.h"
 //
 #include "loop.h"

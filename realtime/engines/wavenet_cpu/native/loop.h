@@ -42,9 +42,9 @@ struct Loop : WnDecoder {
     }
     float* out = streams[stream].condition;
     multiply<S, Fp32<S>>(w.condition, w.latent, w.conditions / S::W, w.Dp, nullptr,
-                         [&](int first, auto width, auto& acc) WN_LAMBDA {
+                         [&](int first, auto width, auto& acc) SIMD_LAMBDA {
                            constexpr int V = decltype(width)::value;
-                           WN_UNROLL for (int v = 0; v < V; v++) {
+                           SIMD_UNROLL for (int v = 0; v < V; v++) {
                              int at = (first + v) * S::W;
                              S::store(out + at, S::add(acc[v], S::load(w.condition_bias + at)));
                            }
@@ -99,7 +99,7 @@ struct Loop : WnDecoder {
     }
   }
 
-  WN_INLINE void finish(const Task& task) {
+  SIMD_INLINE void finish(const Task& task) {
     for (int b = 0; b < shape.streams; b++) {
       Stream<P>& s = streams[b];
       const int64_t at = b * task.row + task.sample;
@@ -111,12 +111,12 @@ struct Loop : WnDecoder {
 
   void record(float* to) override { maxima = to; }
 
-  WN_INLINE void previous_taps(int64_t at) {
+  SIMD_INLINE void previous_taps(int64_t at) {
     for (int l = 1; l < shape.layers; l++) previous_tap(l, at);
   }
 
   // What layer l's past gives to the samples from `at` on, where it is due.
-  WN_INLINE void previous_tap(int l, int64_t at) {
+  SIMD_INLINE void previous_tap(int l, int64_t at) {
     const int vectors = 2 * w.Rp / S::W, groups = w.Rp / P::G, row = 2 * w.Rp;
     const Layer<P>& y = w.layers[l];
     const int64_t t = at + y.phase;
@@ -133,12 +133,12 @@ struct Loop : WnDecoder {
     }
   }
 
-  WN_INLINE In* slot(Stream<P>& s, int l) {
+  SIMD_INLINE In* slot(Stream<P>& s, int l) {
     const Layer<P>& y = w.layers[l];
     return s.ring + y.ring + ((time + y.phase) & (y.dilation - 1)) * w.Rp;
   }
 
-  WN_INLINE void first_layer(Stream<P>& s) {
+  SIMD_INLINE void first_layer(Stream<P>& s) {
     const float *embed = w.embed + (int64_t)s.last * w.Rp, *now = w.now + (int64_t)s.last * 2 * w.Rp;
     const float *past = w.past + (int64_t)s.before * 2 * w.Rp, *c = s.condition;
     for (int at = 0; at < w.Rp; at += S::W) {
@@ -151,16 +151,16 @@ struct Loop : WnDecoder {
     residual(s, 0);
   }
 
-  WN_INLINE void layer(Stream<P>& s, int l) {
+  SIMD_INLINE void layer(Stream<P>& s, int l) {
     const Layer<P>& y = w.layers[l];
     const float* c = s.condition + (int64_t)l * 2 * w.Rp;
     const Stored* tap = s.taps + y.taps + ((time + y.phase) & (y.batch - 1)) * 2 * w.Rp;
     In* z = s.gated + (int64_t)l * w.Rp;
     multiply<S, P>(y.current, slot(s, l), 2 * w.Rp / S::W, w.Rp / P::G, tap,
-                   [&](int first, auto width, auto& acc) WN_LAMBDA {
+                   [&](int first, auto width, auto& acc) SIMD_LAMBDA {
                      constexpr int V = decltype(width)::value;
                      if constexpr (V % 2 == 0) {
-                       WN_UNROLL for (int v = 0; v < V; v += 2) {
+                       SIMD_UNROLL for (int v = 0; v < V; v += 2) {
                          const int g = (first + v) * S::W, o = g + S::W, at = (first + v) / 2 * S::W;
                          F gates = P::finish(acc[v], y.dilated_scale + g, c + g);
                          F values = P::finish(acc[v + 1], y.dilated_scale + o, c + o);
@@ -171,16 +171,16 @@ struct Loop : WnDecoder {
     residual(s, l);
   }
 
-  WN_INLINE void residual(Stream<P>& s, int l) {
+  SIMD_INLINE void residual(Stream<P>& s, int l) {
     const Layer<P>& y = w.layers[l];
     if (maxima) note(s, l);
     if (l + 1 < shape.layers) {
       In* next = slot(s, l + 1);
       const float* inverse = w.layers[l + 1].input_inverse;
       multiply<S, P>(y.residual, s.gated + (int64_t)l * w.Rp, w.Rp / S::W, w.Rp / P::G, (const Stored*)nullptr,
-                     [&](int first, auto width, auto& acc) WN_LAMBDA {
+                     [&](int first, auto width, auto& acc) SIMD_LAMBDA {
                        constexpr int V = decltype(width)::value;
-                       WN_UNROLL for (int v = 0; v < V; v++) {
+                       SIMD_UNROLL for (int v = 0; v < V; v++) {
                          const int at = (first + v) * S::W;
                          F h = P::finish(acc[v], y.residual_scale + at, y.residual_bias + at);
                          h = S::add(h, S::load(s.hidden + at));
@@ -191,31 +191,31 @@ struct Loop : WnDecoder {
     }
   }
 
-  WN_INLINE void skip_all(int l) {
+  SIMD_INLINE void skip_all(int l) {
     for (int b = 0; b < shape.streams; b++) skip(streams[b], l);
   }
 
-  WN_INLINE void skip(Stream<P>& s, int l) {
+  SIMD_INLINE void skip(Stream<P>& s, int l) {
     const Layer<P>& y = w.layers[l];
     if (l == 0) memcpy(s.total, w.skip_bias, sizeof(float) * w.Sp);
     multiply<S, P>(y.skip, s.gated + (int64_t)l * w.Rp, w.Sp / S::W, w.Rp / P::G, (const Stored*)nullptr,
-                   [&](int first, auto width, auto& acc) WN_LAMBDA {
+                   [&](int first, auto width, auto& acc) SIMD_LAMBDA {
                      constexpr int V = decltype(width)::value;
-                     WN_UNROLL for (int v = 0; v < V; v++) {
+                     SIMD_UNROLL for (int v = 0; v < V; v++) {
                        const int at = (first + v) * S::W;
                        S::store(s.total + at, P::finish(acc[v], y.skip_scale + at, s.total + at));
                      }
                    });
   }
 
-  WN_INLINE void head(Stream<P>& s) {
+  SIMD_INLINE void head(Stream<P>& s) {
     const float* c = s.condition + (int64_t)shape.layers * 2 * w.Rp;
     for (int at = 0; at < w.Sp; at += S::W)
       P::put(s.head + at, S::max(S::load(s.total + at), S::zero()), w.head_inverse + at, -127.0f);
     multiply<S, P>(w.head, s.head, w.Sp / S::W, w.Sp / P::G, (const Stored*)nullptr,
-                   [&](int first, auto width, auto& acc) WN_LAMBDA {
+                   [&](int first, auto width, auto& acc) SIMD_LAMBDA {
                      constexpr int V = decltype(width)::value;
-                     WN_UNROLL for (int v = 0; v < V; v++) {
+                     SIMD_UNROLL for (int v = 0; v < V; v++) {
                        const int at = (first + v) * S::W;
                        F y = S::max(P::finish(acc[v], w.head_scale + at, c + at), S::zero());
                        P::put(s.classify + at, y, w.classify_inverse + at, -127.0f);
@@ -223,9 +223,9 @@ struct Loop : WnDecoder {
                    });
     if (maxima) note_head(s);
     multiply<S, P>(w.classify, s.classify, w.Ap / S::W, w.Sp / P::G, (const Stored*)nullptr,
-                   [&](int first, auto width, auto& acc) WN_LAMBDA {
+                   [&](int first, auto width, auto& acc) SIMD_LAMBDA {
                      constexpr int V = decltype(width)::value;
-                     WN_UNROLL for (int v = 0; v < V; v++) {
+                     SIMD_UNROLL for (int v = 0; v < V; v++) {
                        const int at = (first + v) * S::W;
                        S::store(s.logits + at, P::finish(acc[v], w.classify_scale + at, w.classify_bias + at));
                      }
@@ -233,7 +233,7 @@ struct Loop : WnDecoder {
   }
 
   static void widen(float* most, float v) { *most = fabsf(v) > *most ? fabsf(v) : *most; }
-  WN_NOINLINE void note(const Stream<P>& s, int l) {
+  SIMD_NOINLINE void note(const Stream<P>& s, int l) {
     if constexpr (sizeof(In) == 4) {
       float* gated = maxima + (int64_t)shape.layers * shape.residual;
       for (int c = 0; c < shape.residual; c++) {
@@ -242,7 +242,7 @@ struct Loop : WnDecoder {
       }
     }
   }
-  WN_NOINLINE void note_head(const Stream<P>& s) {
+  SIMD_NOINLINE void note_head(const Stream<P>& s) {
     if constexpr (sizeof(In) == 4) {
       float* to = maxima + (int64_t)2 * shape.layers * shape.residual;
       for (int c = 0; c < shape.skip; c++) {

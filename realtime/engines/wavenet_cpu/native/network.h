@@ -5,26 +5,15 @@
 #pragma once
 #include <math.h>
 
+#include "arena.h"
 #include "decoder.h"
 #include "linear.h"
 
 namespace {
 
-struct Arena {
-  char* base;
-  int64_t used;
-  template <class T>
-  T* take(int64_t n) {
-    used = (used + 63) / 64 * 64;
-    T* p = base ? (T*)(base + used) : nullptr;
-    used += n * (int64_t)sizeof(T);
-    return p;
-  }
-};
-
-WN_INLINE void put_weight(float* w, float v) { *w = v; }
-WN_INLINE void put_weight(int8_t* w, float v) { *w = (int8_t)lrintf(v); }
-WN_INLINE void put_weight(uint16_t* w, float v) {
+SIMD_INLINE void put_weight(float* w, float v) { *w = v; }
+SIMD_INLINE void put_weight(int8_t* w, float v) { *w = (int8_t)lrintf(v); }
+SIMD_INLINE void put_weight(uint16_t* w, float v) {
   uint32_t bits;
   memcpy(&bits, &v, 4);
   *w = (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);  // to nearest, ties to even
@@ -32,7 +21,7 @@ WN_INLINE void put_weight(uint16_t* w, float v) {
 
 // value(row, column) of a padded matrix -> tiles as linear.h wants them; scale[row]: what one step is worth.
 template <class S, class P, class Value>
-WN_NOINLINE void pack(typename P::Weight* out, int vectors, int columns, int at_once, const float* scale,
+SIMD_NOINLINE void pack(typename P::Weight* out, int vectors, int columns, int at_once, const float* scale,
                       Value value) {
   for (int first = 0; first < vectors;) {
     int rows = tile_width<S>(vectors - first, at_once) * S::W;
@@ -50,13 +39,13 @@ WN_NOINLINE void pack(typename P::Weight* out, int vectors, int columns, int at_
 
 // The scale that lets int8 hold the row's largest weight, and the sum of its rounded weights.
 template <class Value>
-WN_INLINE float row_scale(int columns, Value value) {
+SIMD_INLINE float row_scale(int columns, Value value) {
   float most = 1e-20f;
   for (int c = 0; c < columns; c++) most = fmaxf(most, fabsf(value(c)));
   return most / 127.0f;
 }
 template <class Value>
-WN_INLINE float row_sum(int columns, float scale, Value value) {
+SIMD_INLINE float row_sum(int columns, float scale, Value value) {
   float sum = 0.0f;
   for (int c = 0; c < columns; c++) sum += rintf(value(c) / scale);
   return sum;

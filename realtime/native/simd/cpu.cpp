@@ -35,31 +35,32 @@ bool bit(uint32_t leaf, uint32_t sub, int reg, int number) {
 bool saved(uint64_t registers) { return bit(1, 0, C, 27) && (xcr0() & registers) == registers; }
 }  // namespace
 
-bool wn_cpu_avx2() { return saved(0x6) && bit(1, 0, C, 12) && bit(7, 0, B, 5); }  // with FMA
-bool wn_cpu_avxvnni() { return wn_cpu_avx2() && bit(7, 1, A, 4); }
-bool wn_cpu_avx512vnni() {
-  return wn_cpu_avx2() && saved(0xe6) && bit(7, 0, B, 16) && bit(7, 0, B, 17) && bit(7, 0, B, 30) &&
-         bit(7, 0, B, 31) && bit(7, 0, C, 11);
+bool cpu_avx2() { return saved(0x6) && bit(1, 0, C, 12) && bit(7, 0, B, 5); }  // with FMA
+bool cpu_avxvnni() { return cpu_avx2() && bit(7, 1, A, 4); }
+bool cpu_avx512() {  // F, DQ, BW, VL
+  return cpu_avx2() && saved(0xe6) && bit(7, 0, B, 16) && bit(7, 0, B, 17) && bit(7, 0, B, 30) && bit(7, 0, B, 31);
 }
-bool wn_cpu_avx512bf16() { return wn_cpu_avx512vnni() && bit(7, 1, A, 5); }
-bool wn_cpu_neon_dot() { return false; }
+bool cpu_avx512vnni() { return cpu_avx512() && bit(7, 0, C, 11); }
+bool cpu_avx512bf16() { return cpu_avx512vnni() && bit(7, 1, A, 5); }
+bool cpu_neon_dot() { return false; }
 
 #else
 
-bool wn_cpu_avx2() { return false; }
-bool wn_cpu_avxvnni() { return false; }
-bool wn_cpu_avx512vnni() { return false; }
-bool wn_cpu_avx512bf16() { return false; }
+bool cpu_avx2() { return false; }
+bool cpu_avxvnni() { return false; }
+bool cpu_avx512() { return false; }
+bool cpu_avx512vnni() { return false; }
+bool cpu_avx512bf16() { return false; }
 
 #if defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
-bool wn_cpu_neon_dot() { return (getauxval(AT_HWCAP) >> 20) & 1; }  // HWCAP_ASIMDDP
+bool cpu_neon_dot() { return (getauxval(AT_HWCAP) >> 20) & 1; }  // HWCAP_ASIMDDP
 #elif defined(__aarch64__) && defined(__APPLE__)
-bool wn_cpu_neon_dot() { return true; }
+bool cpu_neon_dot() { return true; }
 #elif defined(_M_ARM64)
 #include <windows.h>
-bool wn_cpu_neon_dot() { return IsProcessorFeaturePresent(43) != 0; }  // PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE
+bool cpu_neon_dot() { return IsProcessorFeaturePresent(43) != 0; }  // PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE
 #else
-bool wn_cpu_neon_dot() { return false; }
+bool cpu_neon_dot() { return false; }
 #endif
 #endif

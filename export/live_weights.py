@@ -1,0 +1,127 @@
+"""What the native engine of `live` models needs to know, as safetensors: PyTorch's names and shapes, and tables.
+
+`weights/encoder.safetensors` holds the pitch encoder and its analysis as `export.analysis` writes it,
+`weights/<domain>.safetensors` a decoder; the metadata says which kind, and the sizes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from export.analysis import Bins, Source, expanded, factorise, full_kernels
+from umtn.config import Config
+from umtn.decoders.live import LiveDecoder
+from umtn.pitch_encoder import PitchEncoder
+from umtn.streaming import StreamingModule
+
+__all__ = [
+    "ENCODER_WEIGHTS",
+    "analysis_error",
+    "decoder_weights",
+    "differing",
+    "encoder_weights",
+    "weights_path",
+]
+
+ENCODER_WEIGHTS = "weights/encoder.safetensors"
+
+
+def weights_path(domain: str) -> str:
+    """Where a bundle keeps a decoder's."""
+    return f"weights/{domain}.safetensors"
+
+
+def encoder_weights(encoder: PitchEncoder, config: Config) -> bytes:
+    """The file of an encoder."""
+    sources, fine, quick = factorise(encoder.spectrum)
+    tensors = _parameters(encoder)
+    for i, source in enumerate(sources):
+        tensors[f"analysis.source.{i}"] = _float(source.basis)
+    for i, bins in enumerate([*fine, *quick]):
+        tensors[f"analysis.bins.{i}"] = _float(bins.kernel)
+    about = {
+        **dataclasses.asdict(config.encoder),
+        "rate": config.sample_rate,
+        "hop": encoder.hop,
+        "semitones": encoder.spectrum.semitones,
+        "shifts": [offset - encoder.below for offset in encoder.offsets],
+        "blocks": [source.blocks for source in sources],
+        "fine": [bins.source for bins in fine],
+        "quick": [bins.source for bins in quick],
+    }
+    return safetensors.torch.save(tensors, {"encoder": json.dumps(about)})
+
+
+def decoder_weights(decoder: LiveDecoder, layout: dict[str, int], rate: int) -> bytes:
+    """The file of one domain; layout: the fields of `PitchLatent`."""
+    bank, noise = decoder.oscillators, decoder.noise
+    tables = {
+        "oscillators.f0": bank.f0,
+        "oscillators.multiples": bank.multiples,
+        "oscillators.offsets": bank.offsets,
+        "oscillators.weights": bank.weights,
+        "oscillators.audible": bank.audible,
+        "noise.filters": noise.filters,
+    }
+    about = {
+        "kind": "live",
+        "rate": rate,
+        "hop": decoder.hop,
+        "layout": layout,
+        "latent_channels": decoder.latent_channels,
+        "hidden": decoder.memory.hidden,
+        "partials": decoder.partials,
+        "bands": noise.bands,
+        "voices": bank.voices,
+        "sounding": bank.sounding,
+        "silent": decoder.silent,
+        "stride": decoder.stride,
+    }
+    tensors = _parameters(decoder) | {name: value.contiguous() for name, value in tables.items()}
+    return safetensors.torch.save(tensors, {"decoder": json.dumps(about)})
+
+
+def differing(stored: Mapping[str, Tensor], module: StreamingModule) -> str:
+    """The first of the module's parameters that the file has not or has otherwise; empty where there is none."""
+    for name, value in _parameters(module).items():
+        if name not in stored or not torch.equal(stored[name], value):
+            return name
+    return ""
+
+
+def analysis_error(data: bytes, encoder: PitchEncoder) -> float:
+    """How far any kernel of an encoder's file is from the encoder's own, over its norm."""
+    arrays = {name: a.astype(np.float64) for name, a in safetensors.numpy.load(data).items()}
+    about = _about(data)
+    sources = [Source(arrays[f"analysis.source.{i}"], n) for i, n in enumerate(about["blocks"])]
+    read = [*about["fine"], *about["quick"]]
+    bins = [Bins(source, arrays[f"analysis.bins.{i}"]) for i, source in enumerate(read)]
+    longest = encoder.spectrum.longest
+    got = expanded(bins, sources, longest)
+    wanted = np.concatenate(
+        [full_kernels(g, longest) for g in (encoder.spectrum.fine, encoder.spectrum.quick)]
+    )
+    norms = np.sqrt((wanted**2).sum(axis=(1, 2)))
+    return float((np.sqrt(((got - wanted) ** 2).sum(axis=(1, 2))) / norms).max())
+
+
+def _about(data: bytes) -> dict[str, Any]:
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return json.loads(header["__metadata__"]["encoder"])  # type: ignore[no-any-return]
+
+
+def _parameters(module: StreamingModule) -> dict[str, Tensor]:
+    return {name: value.detach().contiguous() for name, value in module.state_dict().items()}
+
+
+def _float(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array, np.float32))

@@ -1,0 +1,83 @@
+"""The arrays of one stream, and what every engine does alike with them.
+
+An engine computes in place: its encoder reads `audio` and writes `latent`, its decoders read `latent`, `noise`
+and `temperature` and write `out`. All of them are made once, so that kernels may be bound to their addresses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from export.bundle import Manifest
+    from realtime.engines.base import Cost
+
+__all__ = ["BufferedEngine", "Part", "StreamBuffers"]
+
+
+class StreamBuffers:
+    """Contiguous float32: audio, noise, out [1, 1, block], latent [1, D, T], temperature [1]."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        samples = (1, 1, manifest.block)
+        self.audio = np.zeros(samples, np.float32)
+        self.latent = np.zeros((1, manifest.latent_channels, manifest.block // manifest.hop), np.float32)
+        self.noise = np.zeros(samples, np.float32)
+        self.temperature = np.ones(1, np.float32)
+        self.out = np.zeros(samples, np.float32)
+
+
+class Part(Protocol):
+    """An encoder or a decoder with its state, bound to the buffers. noisy: whether a step reads the noise."""
+
+    @property
+    def noisy(self) -> bool: ...
+
+    def step(self) -> None: ...
+
+    def reset(self) -> None: ...
+
+
+class BufferedEngine:
+    """See `Engine`, which this is as soon as a subclass has named itself and set its encoder and decoders."""
+
+    name: str
+    _encoder: Part
+    _decoders: Sequence[Part]  # in the manifest's order of domains
+
+    def __init__(self, manifest: Manifest, seed: int | None = None) -> None:
+        self.manifest = manifest
+        self.cost: Cost | None = None
+        self.buffers = StreamBuffers(manifest)
+        self.latent = self.buffers.latent[0]
+        self._random = np.random.default_rng(seed)
+
+    @property
+    def temperature(self) -> float:
+        return float(self.buffers.temperature[0])
+
+    @temperature.setter
+    def temperature(self, value: float) -> None:
+        self.buffers.temperature[0] = value
+
+    def encode(self, audio: np.ndarray) -> np.ndarray:
+        self.buffers.audio[0, 0] = audio
+        self._encoder.step()
+        return self.latent
+
+    def decode(self, domain: int, out: np.ndarray, noise: np.ndarray | None = None) -> None:
+        decoder, buffers = self._decoders[domain], self.buffers
+        if decoder.noisy:
+            if noise is None:
+                self._random.random(out=buffers.noise, dtype=np.float32)
+            else:
+                buffers.noise[0, 0] = noise
+        decoder.step()
+        out[:] = buffers.out[0, 0]
+
+    def reset(self, domain: int | None = None) -> None:
+        for part in (self._encoder, *self._decoders) if domain is None else (self._decoders[domain],):
+            part.reset()

@@ -1,0 +1,78 @@
+"""See the package. The engine is exact to the last bits: what differs from ONNX Runtime is the order of sums."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from realtime.engines.buffers import BufferedEngine
+from realtime.engines.live_cpu.library import NativePart
+from realtime.engines.live_cpu.weights import DecoderWeights, EncoderWeights, Layout
+from realtime.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from export.bundle import Bundle, Manifest
+
+__all__ = ["LiveCpuEngine"]
+
+ENCODER = "weights/encoder.safetensors"
+
+
+class _Bound:
+    """See `Part`: a native part on the engine's buffers."""
+
+    def __init__(
+        self, part: NativePart, given: np.ndarray, noise: np.ndarray | None, out: np.ndarray, frames: int
+    ) -> None:
+        self.noisy = noise is not None
+        self.step = part.bind(given, noise, out, frames)
+        self.reset = part.reset
+
+
+class LiveCpuEngine(BufferedEngine):
+    """See `Engine`. `isa`: one of `library.ISAS`, or None for the fastest here.
+
+    UserError: a bundle without the weights, weights that disagree with its manifest, no kernel.
+    """
+
+    name = "live-cpu"
+
+    def __init__(self, bundle: Bundle, seed: int | None = None, isa: str | None = None) -> None:
+        super().__init__(bundle.manifest, seed)
+        manifest, buffers = self.manifest, self.buffers
+        frames = manifest.block // manifest.hop
+        encoder = EncoderWeights.from_safetensors(_read(bundle, ENCODER), f"{bundle.path.name}/{ENCODER}")
+        _check(encoder.layout, encoder.rate, encoder.hop, manifest, ENCODER)
+        part = NativePart(encoder, isa)
+        self.isa = part.isa
+        self._encoder = _Bound(part, buffers.audio, None, buffers.latent, frames)
+        self._decoders = []
+        for domain in manifest.domains:
+            file = f"weights/{domain.id}.safetensors"
+            weights = DecoderWeights.from_safetensors(_read(bundle, file), f"{bundle.path.name}/{file}")
+            _check(weights.layout, weights.rate, weights.hop, manifest, file)
+            part = NativePart(weights, isa)
+            self._decoders.append(_Bound(part, buffers.latent, buffers.noise, buffers.out, frames))
+
+
+def _read(bundle: Bundle, file: str) -> bytes:
+    if file not in bundle.names:
+        raise UserError(
+            f"{bundle.path.name} holds no {file}, which the engine live-cpu plays from: it is no `live` model, or "
+            "was exported before there was this engine; use --engine onnx, or export it again"
+        )
+    return bundle.read(file)
+
+
+def _check(layout: Layout, rate: int, hop: int, manifest: Manifest, file: str) -> None:
+    for what, came, wanted in (
+        ("sample rate", rate, manifest.sample_rate),
+        ("hop", hop, manifest.hop),
+        ("number of latent channels", layout.channels, manifest.latent_channels),
+    ):
+        if came != wanted:
+            raise UserError(
+                f"the {what} of {file} is {came}, but the manifest's is {wanted}; weights and graphs are of "
+                "different models, export the bundle again"
+            )

@@ -1,0 +1,117 @@
+"""The compiled kernel through ctypes, which lets go of the interpreter's lock during every call."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import platform
+from collections.abc import Callable
+from ctypes import POINTER, c_int32, c_int64, c_void_p
+
+import numpy as np
+
+from realtime.engines.live_cpu import build
+from realtime.engines.live_cpu.packing import (
+    DecoderShape,
+    DecoderTensors,
+    EncoderShape,
+    EncoderTensors,
+    pack_decoder,
+    pack_encoder,
+)
+from realtime.engines.live_cpu.weights import DecoderWeights, EncoderWeights
+from realtime.errors import UserError
+
+__all__ = ["ISAS", "NativePart", "supported"]
+
+ABI = 1
+ISAS = ("plain", "avx2", "avx512", "neon")
+_FASTEST_FIRST = ("avx512", "avx2", "neon", "plain")
+
+
+@functools.cache
+def _library() -> ctypes.CDLL:
+    path = build.library()
+    try:
+        native = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise build.CompilerError(
+            f"the native kernel of `live` models {path} cannot be loaded ({error})"
+        ) from None
+    native.live_encoder.argtypes = [POINTER(EncoderShape), POINTER(EncoderTensors), c_int32]
+    native.live_decoder.argtypes = [POINTER(DecoderShape), POINTER(DecoderTensors), c_int32]
+    native.live_encoder.restype = native.live_decoder.restype = c_void_p
+    for function, arguments in {
+        "live_free": [c_void_p],
+        "live_reset": [c_void_p],
+        "live_run": [c_void_p, c_int32, c_void_p, c_void_p, c_void_p],
+    }.items():
+        getattr(native, function).argtypes = arguments
+        getattr(native, function).restype = None
+    native.live_bytes.argtypes, native.live_bytes.restype = [c_void_p], c_int64
+    if native.live_abi() != ABI:
+        raise build.CompilerError(f"{path} is of another version; delete it, and it is compiled again")
+    return native
+
+
+def supported() -> tuple[str, ...]:
+    """The instruction sets that this CPU and this build have, the fastest first."""
+    native = _library()
+    return tuple(isa for isa in _FASTEST_FIRST if native.live_supports(ISAS.index(isa)))
+
+
+class NativePart:
+    """An encoder or a decoder with its state. `isa`: one of ISAS, or None for the fastest."""
+
+    def __init__(self, weights: EncoderWeights | DecoderWeights, isa: str | None = None) -> None:
+        here = supported()
+        if isa is not None and isa not in here:
+            raise UserError(
+                f"{isa} is not to be had on this CPU ({platform.machine()}) or in this build of the kernel; "
+                f"it has {', '.join(here)}"
+            )
+        self.isa = isa or here[0]
+        self._native = _library()
+        number = ISAS.index(self.isa)
+        if isinstance(weights, EncoderWeights):
+            shape, tensors, kept = pack_encoder(weights)
+            handle = self._native.live_encoder(shape, tensors, number)
+        else:
+            to_shape, to_tensors, kept = pack_decoder(weights)
+            handle = self._native.live_decoder(to_shape, to_tensors, number)
+        del kept  # the kernel has copied it
+        if not handle:
+            raise UserError("there is not enough memory for the model")
+        self._handle = int(handle)
+
+    @property
+    def bytes(self) -> int:
+        """Size of weights, tables and state."""
+        return int(self._native.live_bytes(self._handle))
+
+    def reset(self) -> None:
+        self._native.live_reset(self._handle)
+
+    def bind(
+        self, given: np.ndarray, noise: np.ndarray | None, out: np.ndarray, frames: int
+    ) -> Callable[[], None]:
+        """A step of `frames` hops on arrays that stay where they are: as `live_run`, which believes their sizes."""
+        arrays = tuple(array for array in (given, noise, out) if array is not None)
+        for array in arrays:
+            if array.dtype != np.float32 or not array.flags.c_contiguous:
+                raise ValueError(f"contiguous float32 was wanted, not {array.dtype} {array.shape}")
+        addresses = (given.ctypes.data, None if noise is None else noise.ctypes.data, out.ctypes.data)
+        # the part and the arrays live as long as the call does
+        return functools.partial(_run, self, arrays, frames, *addresses)
+
+    def close(self) -> None:
+        if handle := getattr(self, "_handle", 0):
+            self._native.live_free(handle)
+            self._handle = 0
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _run(part: NativePart, arrays: tuple[np.ndarray, ...], frames: int, *addresses: int | None) -> None:
+    part._native.live_run(part._handle, frames, *addresses)

@@ -1,0 +1,12 @@
+// Compiled with the flags that kernels.py lists for it; reached only where the CPU has the instructions.
+#include "simd_avx512.h"
+//
+#include "decoder.h"
+#include "encoder.h"
+
+LivePart* live_encoder_avx512(const LiveEncoderShape& n, const LiveEncoderWeights& w, char* memory, int64_t* bytes) {
+  return place_part<Encoder<Avx512>>(n, w, memory, bytes);
+}
+LivePart* live_decoder_avx512(const LiveDecoderShape& n, const LiveDecoderWeights& w, char* memory, int64_t* bytes) {
+  return place_part<Decoder<Avx512>>(n, w, memory, bytes);
+}

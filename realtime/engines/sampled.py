@@ -1,0 +1,97 @@
+"""A bundle whose decoders draw sample by sample: the encoder by ONNX Runtime, each decoder by a sample loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from realtime.engines.buffers import BufferedEngine, StreamBuffers
+from realtime.engines.onnx import encoder_stepper
+from realtime.engines.wavenet_cpu.loops import SampleLoop
+from realtime.engines.wavenet_cpu.weights import WavenetWeights
+from realtime.errors import UserError
+
+if TYPE_CHECKING:
+    from export.bundle import Bundle
+
+__all__ = ["SampledEngine", "domain_weights", "is_autoregressive"]
+
+
+def is_autoregressive(bundle: Bundle) -> bool:
+    """Whether every domain brings weights for a sample loop."""
+    return all(_file(domain.id) in bundle.names for domain in bundle.manifest.domains)
+
+
+def _file(domain: str) -> str:
+    return f"weights/{domain}.safetensors"
+
+
+class _Voice:
+    """See `Part`: a loop of one stream."""
+
+    noisy = True
+
+    def __init__(self, loop: SampleLoop, buffers: StreamBuffers) -> None:
+        self.step = loop.bind(buffers.latent, buffers.noise[0], buffers.temperature, buffers.out[0])
+        self.reset = loop.reset
+
+
+class SampledEngine(BufferedEngine):
+    """See `Engine`. A subclass says which loops, of `weights`, one for each domain.
+
+    UserError: no weights in the bundle, or some that disagree with its manifest.
+    """
+
+    def __init__(self, bundle: Bundle, seed: int | None = None) -> None:
+        super().__init__(bundle.manifest, seed)
+        self.weights = [domain_weights(bundle, domain.id) for domain in self.manifest.domains]
+        self._encoder = encoder_stepper(bundle, self.buffers)
+
+    def _take(self, loops: Sequence[SampleLoop]) -> None:
+        self._loops = loops
+        self._decoders = [_Voice(loop, self.buffers) for loop in loops]
+
+    def _check_encoder(self, bundle: Bundle, probe: dict[str, np.ndarray]) -> float:
+        """The probe's audio through the encoder; -> median seconds of a step. Leaves the engine reset."""
+        block, tolerance = self.manifest.block, self.manifest.probe.tolerance
+        frames = block // self.manifest.hop
+        worst, times = 0.0, []
+        for i, piece in enumerate(probe["audio"].reshape(-1, block)):
+            start = time.perf_counter()
+            latent = self.encode(piece)
+            times.append(time.perf_counter() - start)
+            wanted = probe["latent"][:, i * frames : (i + 1) * frames]
+            worst = max(worst, float(np.nan_to_num(np.abs(latent - wanted), nan=np.inf).max()))
+        if not worst <= tolerance:
+            raise UserError(
+                f"ONNX Runtime computes the encoder of {bundle.path.name} wrongly on this machine "
+                f"(off by {worst:.2g}, allowed {tolerance:.2g}); export the bundle again"
+            )
+        self.reset()
+        return float(np.median(times))
+
+
+def domain_weights(bundle: Bundle, domain: str) -> WavenetWeights:
+    """One domain's, of the sizes that the manifest promises."""
+    if _file(domain) not in bundle.names:
+        raise UserError(
+            f"{bundle.path.name} holds no {_file(domain)}: its decoder does not draw sample by sample, so "
+            "wavenet-cpu cannot play it; use --engine onnx"
+        )
+    weights = WavenetWeights.from_safetensors(
+        bundle.read(_file(domain)), f"{bundle.path.name}/{_file(domain)}"
+    )
+    manifest = bundle.manifest
+    for what, came, wanted in (
+        ("hop", weights.hop, manifest.hop),
+        ("latent channels", weights.latent, manifest.latent_channels),
+    ):
+        if came != wanted:
+            raise UserError(
+                f"{bundle.path.name}: {_file(domain)} has {came} {what}, but the manifest says {wanted}; "
+                "weights and graph are of different models, export the bundle again"
+            )
+    return weights

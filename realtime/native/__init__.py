@@ -1,0 +1,1 @@
+"""What the kernels in C++ share: how they are compiled, and their vector instructions (`simd`)."""
