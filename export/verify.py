@@ -247,7 +247,9 @@ def _weights_row(bundle: Bundle, domain: Domain, decoder: WaveNetDecoder) -> Row
         return Row(path, "safetensors", "-", float("nan"), 0.0, "missing")
     stored, wanted = safetensors.torch.load(bundle.read(path)), decoder.state_dict()
     stored = {name: value for name, value in stored.items() if not name.startswith(CALIBRATION)}
-    same = stored.keys() == wanted.keys() and all(torch.equal(stored[k], wanted[k]) for k in wanted)
+    same = stored.keys() == wanted.keys() and all(
+        torch.equal(stored[k].to(wanted[k].dtype), wanted[k]) for k in wanted
+    )
     return Row(
         path,
         "safetensors",

@@ -31,7 +31,7 @@ from tqdm import tqdm
 
 from umtn import checkpoint
 from umtn.checkpoint import Progress
-from umtn.config import Config
+from umtn.config import Config, WaveNetConfig
 from umtn.data.store import Dataset
 from umtn.errors import UserError
 from umtn.training.batches import BatchSource, prefetch
@@ -105,12 +105,23 @@ class Trainer:
         for name, optimiser in (("players", self.players), ("critic", self.critic)):
             state |= _moments(optimiser, name)
         try:
-            checkpoint.save(self.out, self.config, self.average.weights, state, self.progress)
+            checkpoint.save(self.out, self.config, self._shipped(), state, self.progress)
         except OSError as error:
             raise UserError(
                 f"The checkpoint could not be written to '{self.out}': {error.strerror or error}; "
                 "the one before it is whole. Free some space and go on with --resume."
             ) from None
+
+    def _shipped(self) -> dict[str, Tensor]:
+        """The averaged weights; a WaveNet's rounded to what 16 bits hold, so that a bundle is half as large."""
+        if not isinstance(self.config.decoder, WaveNetConfig):
+            return self.average.weights
+        return {
+            name: value.half().float()
+            if name.startswith("decoders.") and value.is_floating_point()
+            else value
+            for name, value in self.average.weights.items()
+        }
 
     def _rate(self) -> float:
         """Warm-up, then half a cosine over the minutes granted."""

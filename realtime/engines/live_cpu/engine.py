@@ -20,7 +20,10 @@ ENCODER = "weights/encoder.safetensors"
 
 
 class _Bound:
-    """See `Part`: a native part on the engine's buffers."""
+    """See `Part`: a native part on the engine's buffers.
+
+    A snapshot of the engine (realtime.audio.snapshot) takes `state` and leaves alone what knows addresses.
+    """
 
     def __init__(
         self, part: NativePart, given: np.ndarray, noise: np.ndarray | None, out: np.ndarray, frames: int
@@ -28,6 +31,7 @@ class _Bound:
         self.noisy = noise is not None
         self.step = part.bind(given, noise, out, frames)
         self.reset = part.reset
+        self.state = part.state()
 
 
 class LiveCpuEngine(BufferedEngine):

@@ -48,7 +48,9 @@ def _library() -> ctypes.CDLL:
     }.items():
         getattr(native, function).argtypes = arguments
         getattr(native, function).restype = None
-    native.live_bytes.argtypes, native.live_bytes.restype = [c_void_p], c_int64
+    native.live_state.argtypes, native.live_state.restype = [c_void_p], c_void_p
+    for count in (native.live_bytes, native.live_state_bytes):
+        count.argtypes, count.restype = [c_void_p], c_int64
     if native.live_abi() != ABI:
         raise build.CompilerError(f"{path} is of another version; delete it, and it is compiled again")
     return native
@@ -58,6 +60,19 @@ def supported() -> tuple[str, ...]:
     """The instruction sets that this CPU and this build have, the fastest first."""
     native = _library()
     return tuple(isa for isa in _FASTEST_FIRST if native.live_supports(ISAS.index(isa)))
+
+
+class _Memory:
+    """A part's state as numpy sees it; the array keeps this, and this the part."""
+
+    def __init__(self, part: NativePart, address: int, size: int) -> None:
+        self.part = part
+        self.__array_interface__ = {
+            "data": (address, False),
+            "shape": (size,),
+            "typestr": "|u1",
+            "version": 3,
+        }
 
 
 class NativePart:
@@ -88,6 +103,11 @@ class NativePart:
     def bytes(self) -> int:
         """Size of weights, tables and state."""
         return int(self._native.live_bytes(self._handle))
+
+    def state(self) -> np.ndarray:
+        """All that it remembers, as bytes to copy away and back: in place, and good for as long as it is held."""
+        size = self._native.live_state_bytes(self._handle)
+        return np.asarray(_Memory(self, self._native.live_state(self._handle), size))
 
     def reset(self) -> None:
         self._native.live_reset(self._handle)

@@ -12,6 +12,8 @@ pytest.importorskip("torch")
 
 from export.__main__ import main
 from export.bundle import Bundle, write_bundle
+from realtime.audio.restore import restore, save
+from realtime.audio.snapshot import Plan
 from realtime.engines import load_engine
 from realtime.engines.live_cpu import build
 from realtime.engines.live_cpu.engine import LiveCpuEngine
@@ -104,6 +106,31 @@ def test_a_reset_domain_starts_anew_and_the_others_go_on(bundle: Bundle) -> None
     again = [step(i) for i in range(10, 20)]
     assert not np.array_equal(again[0][0], first[10][0])
     assert all(np.array_equal(a[1], b[1]) for a, b in zip(again, first[10:]))
+
+
+def test_a_snapshot_holds_all_of_it(bundle: Bundle, tmp_path: Path) -> None:
+    """A recording begun in the middle can be replayed to the sample, by another process with other addresses."""
+    probe, block = bundle.probe(), bundle.manifest.block
+
+    def play(engine: LiveCpuEngine, first: int) -> np.ndarray:
+        made, out = [], np.zeros(block, np.float32)
+        for i in range(first, first + 25):
+            made.append(engine.encode(probe["audio"][i * block : (i + 1) * block]).ravel().copy())
+            for domain in (0, 1):
+                engine.decode(domain, out)
+                made.append(out.copy())
+        return np.concatenate(made)
+
+    engine, other = LiveCpuEngine(bundle), LiveCpuEngine(bundle)
+    play(engine, 0)
+    plan = Plan(engine)
+    plan.capture()
+    assert not plan.unsaved
+    save(plan, tmp_path / "x.npz")
+    wanted = play(engine, 25)
+    play(other, 3)
+    restore(other, tmp_path / "x.npz")
+    assert np.array_equal(play(other, 25), wanted)
 
 
 def test_own_noise_follows_the_seed(bundle: Bundle) -> None:

@@ -53,7 +53,9 @@ LIVE_EXPORT void* live_decoder(const LiveDecoderShape* shape, const LiveDecoderW
 // a part lies at the beginning of its memory, and owns nothing else
 LIVE_EXPORT void live_free(void* part) { release(part); }
 
-LIVE_EXPORT void live_reset(void* part) { as_part(part)->reset(); }
+LIVE_EXPORT void live_reset(void* part) {
+  memset(as_part(part)->state, 0, (size_t)as_part(part)->state_bytes);
+}
 
 LIVE_EXPORT void live_run(void* part, int32_t frames, const float* in, const float* noise, float* out) {
   NoDenormals guard;
@@ -61,3 +63,7 @@ LIVE_EXPORT void live_run(void* part, int32_t frames, const float* in, const flo
 }
 
 LIVE_EXPORT int64_t live_bytes(void* part) { return as_part(part)->bytes; }
+
+LIVE_EXPORT void* live_state(void* part) { return as_part(part)->state; }
+
+LIVE_EXPORT int64_t live_state_bytes(void* part) { return as_part(part)->state_bytes; }

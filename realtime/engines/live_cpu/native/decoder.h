@@ -1,5 +1,7 @@
 // latent and noise -> audio: a recurrent memory per pitch and a small net play oscillators and bands of noise.
 #pragma once
+#include <math.h>
+
 #include "encoder.h"
 #include "noise.h"
 #include "oscillators.h"
@@ -18,7 +20,7 @@ struct Decoder : LivePart {
   OscillatorBank<S> oscillators;
   NoiseBank<S> noise_bank;
 
-  void place(const LiveDecoderShape& n, const LiveDecoderWeights& w, Arena& a) {
+  void place(const LiveDecoderShape& n, const LiveDecoderWeights& w, Arena& a, Arena& state) {
     hop = n.hop, pitches = n.pitches, padded = filled(pitches, LANES), per_pitch = n.per_pitch;
     room_channels = n.room, place_rows = n.place, hidden = n.hidden, features = n.features;
     partials = n.partials, bands = n.bands, silent = n.silent;
@@ -35,25 +37,19 @@ struct Decoder : LivePart {
     latent = a.take<float>(per_pitch * pitches + room_channels);
     x = a.take<float>(inputs * padded);
     if (x) memcpy(x + per_pitch * padded, w.place, (size_t)n.place * padded * sizeof(float));
-    memory = a.take<float>(filled(hidden, AT_ONCE) * padded);
+    memory = state.take<float>(filled(hidden, AT_ONCE) * padded);
     gate = a.take<float>(filled(2 * hidden, AT_ONCE) * padded);
     past = a.take<float>(filled(hidden, AT_ONCE) * padded);
     wide = a.take<float>(filled(features, AT_ONCE) * row), shaped = a.take<float>(filled(features, AT_ONCE) * padded);
     key_rows = a.take<float>(filled(keys.outputs, AT_ONCE) * padded);
     hiss_in = a.take<float>(filled(w.hiss[0].inputs, PANEL));
     for (int i = 0; i < 2; i++) hiss_out[i] = a.take<float>(filled(w.hiss[i].outputs, PANEL));
-    hiss_past.place(3, w.hiss[0].outputs, a);
+    hiss_past.place(3, w.hiss[0].outputs, state);
     gains = a.take<float>(filled(bands, PANEL)), steps = a.take<float>(padded), audio = a.take<float>(filled(hop, LANES));
-    oscillators.place(n, w, fade, a);
-    noise_bank.place(n, w, fade, a);
+    oscillators.place(n, w, fade, a, state);
+    noise_bank.place(n, w, fade, a, state);
   }
 
-  void reset() override {
-    memset(memory, 0, (size_t)filled(hidden, AT_ONCE) * padded * sizeof(float));
-    hiss_past.clear();
-    oscillators.reset();
-    noise_bank.reset();
-  }
 
   void run(int frames, const float* in, const float* noise, float* out) override {
     const int channels = per_pitch * pitches + room_channels;
@@ -81,11 +77,17 @@ struct Decoder : LivePart {
     for (int c = 0; c < per_pitch; c++) {
       if (c != 1) memcpy(x + c * padded, latent + c * pitches, (size_t)pitches * sizeof(float));
     }
-    memcpy(steps, latent + pitches, (size_t)pitches * sizeof(float));
+    const float* cents = latent + pitches;
+    memcpy(steps, cents, (size_t)pitches * sizeof(float));
     for (int p = 0; p < padded; p += S::W) {
-      const F logit = S::load(x + p), cents = hyperbolic_tangent<S>(S::load(steps + p));
+      const F logit = S::load(x + p), bend = S::mul(hyperbolic_tangent<S>(S::load(steps + p)), S::set1(0.6f));
       S::store(x + p, sigmoid<S>(logit)), S::store(x + padded + p, S::mul(logit, S::set1(0.1f)));
-      S::store(steps + p, S::round(S::mul(S::mul(cents, S::set1(0.6f)), S::set1(64.0f))));
+      S::store(steps + p, S::mul(bend, S::set1(64.0f)));
+    }
+    for (int p = 0; p < pitches; p++) {
+      // where a last bit decides between two steps, the exact tangent does: a step too many stays in the phase
+      const bool border = fabsf(fabsf(steps[p] - rintf(steps[p])) - 0.5f) < 1e-4f;
+      steps[p] = rintf(border ? 64.0f * (0.6f * (float)tanh((double)cents[p])) : steps[p]);
     }
     float* last = x + (per_pitch + place_rows) * padded;
     panels<S>(room, latent + per_pitch * pitches, [&](int at, F v) SIMD_LAMBDA {

@@ -21,26 +21,24 @@ SIMD_INLINE float* place_mask(int pitches, int padded, Arena& a) {
 // x + second(relu(first(octave(relu(time(x)))))); its past frames are a ring of slots.
 template <class S>
 struct ResidualLayer {
-  int channels, pitches, padded, dilation, slots, now;
+  int channels, pitches, padded, dilation, slots, *now;
   Matrix time, first, second;
   const float *octave, *octave_bias, *mask;
   float *frames, *wide, *field;
 
-  void place(const LiveLayer& w, int dilated, int c, int p, const float* real, float* scratch[2], Arena& a) {
+  void place(const LiveLayer& w, int dilated, int c, int p, const float* real, float* scratch[2], Arena& a,
+             Arena& state) {
     channels = filled(c, AT_ONCE), pitches = p, padded = filled(p, LANES), dilation = dilated;
     slots = 2 * dilated + 1, mask = real;
     wide = scratch[0], field = scratch[1];
     time = keep(w.time, AT_ONCE, a), first = keep(w.first, AT_ONCE, a), second = keep(w.second, AT_ONCE, a);
     octave = keep(w.octave.weights, (int64_t)w.octave.outputs * OCTAVE, a);
     octave_bias = keep(w.octave.bias, w.octave.outputs, a);
-    frames = a.take<float>((int64_t)slots * channels * padded);
-  }
-  void reset() {
-    now = 0;
-    memset(frames, 0, (size_t)slots * channels * padded * sizeof(float));
+    now = state.take<int>(1);
+    frames = state.take<float>((int64_t)slots * channels * padded);
   }
   SIMD_INLINE float* frame(int back) {
-    const int slot = now >= back ? now - back : now - back + slots;
+    const int slot = *now >= back ? *now - back : *now - back + slots;
     return frames + (int64_t)slot * channels * padded;
   }
   // Where the layer before puts this frame's input.
@@ -77,13 +75,13 @@ struct ResidualLayer {
       const int64_t at = (int64_t)o * padded + p;
       S::store(out + at, S::add(v, S::load(x + at)));
     });
-    now = now + 1 < slots ? now + 1 : 0;
+    *now = *now + 1 < slots ? *now + 1 : 0;
   }
 };
 
 template <class S>
 struct Encoder : LivePart {
-  int hop, pitches, padded, semitones, channels, per_pitch, room_channels, harmonics, layer_count, quick_at, newest;
+  int hop, pitches, padded, semitones, channels, per_pitch, room_channels, harmonics, layer_count, quick_at, *newest;
   int planes_row, planes_edge;
   const int* shifts;
   const float* mask;
@@ -93,13 +91,13 @@ struct Encoder : LivePart {
   Ring room_past;
   ResidualLayer<S>* layers;
 
-  void place(const LiveEncoderShape& n, const LiveEncoderWeights& w, Arena& a) {
+  void place(const LiveEncoderShape& n, const LiveEncoderWeights& w, Arena& a, Arena& state) {
     hop = n.hop, pitches = n.pitches, padded = filled(pitches, LANES), semitones = n.semitones;
     channels = filled(n.channels, AT_ONCE), per_pitch = n.per_pitch, room_channels = n.room;
     harmonics = n.harmonics, layer_count = n.layers, quick_at = n.fine * LANES;
-    spectrum.place(n, a);
+    spectrum.place(n, a, state);
     power = a.take<float>((n.fine + n.quick) * LANES);
-    place_stack(n, a);
+    place_stack(n, a, state);
     mask = place_mask(pitches, padded, a);
     entry = keep(w.entry, AT_ONCE, a);
     const int64_t row = EDGE + padded + EDGE;
@@ -107,19 +105,19 @@ struct Encoder : LivePart {
     layers = a.take<ResidualLayer<S>>(layer_count);
     for (int l = 0; l < layer_count; l++) {
       ResidualLayer<S> unused, &layer = layers ? layers[l] : unused;
-      layer.place(w.layers[l], n.dilations[l], n.channels, pitches, mask, scratch, a);
+      layer.place(w.layers[l], n.dilations[l], n.channels, pitches, mask, scratch, a, state);
     }
     field = a.take<float>((int64_t)channels * padded);
     head = keep(w.head, AT_ONCE, a);
     notes = a.take<float>((int64_t)filled(per_pitch, AT_ONCE) * padded);
     for (int i = 0; i < 3; i++) room[i] = keep(w.room[i], PANEL, a);
-    room_past.place(3, room[0].outputs, a);
+    room_past.place(3, room[0].outputs, state);
     hidden = a.take<float>(filled(room[0].outputs, PANEL) + filled(room[1].outputs, PANEL));
     room_out = a.take<float>(filled(room_channels, PANEL));
   }
 
   // Three planes of fine bins, one to each third of a semitone, and one of quick bins; their ends are `outside`.
-  void place_stack(const LiveEncoderShape& n, Arena& a) {
+  void place_stack(const LiveEncoderShape& n, Arena& a, Arena& state) {
     int below = 0, above = 0;
     int* kept = a.take<int>(harmonics);
     for (int h = 0; h < harmonics; h++) {
@@ -132,16 +130,10 @@ struct Encoder : LivePart {
     planes_row = planes_edge + (reach > semitones ? reach : semitones);
     planes = a.take<float>(4 * planes_row);
     for (int i = 0; planes && i < 4 * planes_row; i++) planes[i] = n.outside;
-    for (float*& stack : stacks) stack = a.take<float>((int64_t)2 * harmonics * 3 * (EDGE + padded + EDGE));
+    newest = state.take<int>(1);
+    for (float*& stack : stacks) stack = state.take<float>((int64_t)2 * harmonics * 3 * (EDGE + padded + EDGE));
   }
 
-  void reset() override {
-    spectrum.reset();
-    room_past.clear();
-    newest = 0;
-    for (float* stack : stacks) memset(stack, 0, sizeof(float) * 2 * harmonics * 3 * (EDGE + padded + EDGE));
-    for (int l = 0; l < layer_count; l++) layers[l].reset();
-  }
 
   void run(int frames, const float* audio, const float*, float* latent) override {
     for (int f = 0; f < frames; f++) {
@@ -162,8 +154,8 @@ struct Encoder : LivePart {
       for (int third = 0; third < 3; third++) planes[third * planes_row + planes_edge + i] = power[3 * i + third];
       planes[3 * planes_row + planes_edge + i] = power[quick_at + i];
     }
-    newest ^= 1;
-    float* to = stacks[newest] + EDGE;
+    *newest ^= 1;
+    float* to = stacks[*newest] + EDGE;
     for (int h = 0; h < harmonics; h++) {
       for (int quick = 0; quick < 2; quick++) {
         for (int third = 0; third < 3; third++, to += EDGE + padded + EDGE) {
@@ -182,7 +174,7 @@ struct Encoder : LivePart {
     for (int age = 0; age < 2; age++) {
       for (int k = 0; k < ENTRY; k++) {
         const int bin = k - ENTRY / 2 + 3, plane = bin % 3, pitch = bin / 3 - 1;
-        const float* stack = stacks[age ? newest : newest ^ 1];
+        const float* stack = stacks[age ? *newest : *newest ^ 1];
         taps[age * ENTRY + k] = {stack + plane * row + EDGE + pitch, 2 * harmonics, 3 * row};
       }
     }

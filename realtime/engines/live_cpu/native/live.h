@@ -86,3 +86,6 @@ LIVE_EXPORT void live_reset(void* part);
 // [frames * hop] uniform in [0, 1) -> out audio [frames * hop].
 LIVE_EXPORT void live_run(void* part, int32_t frames, const float* in, const float* noise, float* out);
 LIVE_EXPORT int64_t live_bytes(void* part);
+// All that the part remembers: may be copied away between runs, and back, also into a part of another process.
+LIVE_EXPORT void* live_state(void* part);
+LIVE_EXPORT int64_t live_state_bytes(void* part);

@@ -7,20 +7,16 @@ namespace {
 
 template <class S>
 struct NoiseBank {
-  int hop, bands, taps, row, turn;
+  int hop, bands, taps, row, *turn;
   const float *filters, *fade;
   float *white, *sums[2];
 
-  void place(const LiveDecoderShape& n, const LiveDecoderWeights& w, const float* fading, Arena& a) {
+  void place(const LiveDecoderShape& n, const LiveDecoderWeights& w, const float* fading, Arena& a, Arena& state) {
     hop = n.hop, bands = n.bands, taps = n.taps, row = filled(taps, LANES), fade = fading;
     filters = keep(w.filters, (int64_t)bands * row, a);
-    white = a.take<float>(row + filled(hop, LANES));
-    for (float*& sum : sums) sum = a.take<float>(row);
-  }
-  void reset() {
-    turn = 0;
-    memset(white, 0, (size_t)row * sizeof(float));
-    for (float* sum : sums) memset(sum, 0, (size_t)row * sizeof(float));
+    turn = state.take<int>(1);
+    white = state.take<float>(row + filled(hop, LANES));
+    for (float*& sum : sums) sum = state.take<float>(row);
   }
 
   // gains [bands], noise [hop] uniform in [0, 1); adds to out [hop].
@@ -28,12 +24,12 @@ struct NoiseBank {
     typedef typename S::F F;
     const int past = taps - 1;
     for (int i = 0; i < hop; i++) white[past + i] = (noise[i] - 0.5f) * 3.46410162f;  // unit variance
-    turn ^= 1;
-    const float *start = sums[turn ^ 1], *end = sums[turn];
+    *turn ^= 1;
+    const float *start = sums[*turn ^ 1], *end = sums[*turn];
     for (int t = 0; t < row; t += S::W) {
       F sum = S::zero();
       for (int m = 0; m < bands; m++) sum = S::fma(S::set1(gains[m]), S::load(filters + m * row + t), sum);
-      S::store(sums[turn] + t, sum);
+      S::store(sums[*turn] + t, sum);
     }
     for (int i = 0; i < hop; i += LANES) {
       constexpr int V = LANES / S::W;

@@ -15,7 +15,7 @@ constexpr int COLUMNS = 8, CHUNK = 128;  // CHUNK: series at once, so that their
 template <class S>
 struct OscillatorBank {
   typedef typename S::F F;
-  int hop, pitches, padded, partials, voices, sounding, unison, rows, bend_steps, turn, series;
+  int hop, pitches, padded, partials, voices, sounding, unison, rows, bend_steps, *turn, series;
   const float *audible, *strings, *fade;
   const double *f0, *multiples, *offsets, *bends;
   const int* heard;
@@ -31,15 +31,16 @@ struct OscillatorBank {
     return to;
   }
 
-  void place(const LiveDecoderShape& n, const LiveDecoderWeights& w, const float* fading, Arena& a) {
+  void place(const LiveDecoderShape& n, const LiveDecoderWeights& w, const float* fading, Arena& a, Arena& state) {
     hop = n.hop, pitches = n.pitches, padded = filled(pitches, LANES), partials = n.partials, voices = n.voices;
     sounding = n.sounding, unison = n.unison, rows = hop / 2 / COLUMNS, bend_steps = n.bend_steps, fade = fading;
     const int64_t each = (int64_t)pitches * partials * unison;
     audible = copy(w.audible, (int64_t)partials * padded, a), strings = copy(w.strings, unison, a);
     f0 = copy(w.f0, pitches, a), multiples = copy(w.multiples, each, a), offsets = copy(w.offsets, each, a);
     bends = copy(w.bends, 2 * bend_steps + 1, a), heard = copy(w.heard, pitches, a);
-    phase = a.take<double>(pitches), before = a.take<float>(pitches), frequency = a.take<float>(pitches);
-    for (float*& amplitude : amplitudes) amplitude = a.take<float>((int64_t)filled(partials, AT_ONCE) * padded);
+    turn = state.take<int>(1);
+    phase = state.take<double>(pitches), before = a.take<float>(pitches), frequency = state.take<float>(pitches);
+    for (float*& amplitude : amplitudes) amplitude = state.take<float>((int64_t)filled(partials, AT_ONCE) * padded);
     kept = a.take<float>(padded), level = a.take<float>(padded), sounds = a.take<int>(pitches);
     const int64_t most = filled(sounding * partials * unison, LANES);
     for (int i = 0; i < 2; i++)
@@ -47,19 +48,13 @@ struct OscillatorBank {
     row_table = a.take<float>((int64_t)rows * 4 * CHUNK), column_table = a.take<float>(COLUMNS * 2 * CHUNK);
     sums = a.take<float>((int64_t)hop * 2 * S::W);
   }
-  void reset() {
-    turn = 0;
-    memset(phase, 0, (size_t)pitches * sizeof(double));
-    memset(frequency, 0, (size_t)pitches * sizeof(float));
-    for (float* amplitude : amplitudes) memset(amplitude, 0, (size_t)partials * padded * sizeof(float));
-  }
 
   // Where this frame's amplitudes [partials][padded] are to be written before `render`.
-  SIMD_INLINE float* amplitude() { return amplitudes[turn ^ 1]; }
+  SIMD_INLINE float* amplitude() { return amplitudes[*turn ^ 1]; }
 
   // steps [pitches]: deviations in 1/64 semitone, whole numbers. -> out [hop]
   SIMD_NOINLINE void render(const float* steps, float* out) {
-    turn ^= 1;
+    *turn ^= 1;
     loudest();
     gather(steps);
     memset(sums, 0, (size_t)hop * 2 * S::W * sizeof(float));
@@ -85,8 +80,8 @@ struct OscillatorBank {
       F sum = S::zero();
       for (int h = 0; h < partials; h++) {
         const F x = S::load(a + h * padded + p), y = S::load(b + h * padded + p);
-        const F louder = S::at_least(S::at_least(x, y), y);  // what is not a number stays, in either
-        sum = S::fma(louder, louder, sum);
+        const F louder = S::at_least(x, y);
+        sum = S::add(S::fma(louder, louder, sum), S::sub(y, y));  // y - y: what is not a number stays, in either
       }
       S::store(level + p, sum);
     }
@@ -108,7 +103,7 @@ struct OscillatorBank {
 
   // Silences what is above Nyquist, and all but the loudest voices.
   SIMD_INLINE void loudest() {
-    float* a = amplitudes[turn];
+    float* a = amplitudes[*turn];
     for (int i = 0; i < partials * padded; i += S::W) S::store(a + i, S::mul(S::load(a + i), S::load(audible + i)));
     levels(a, a);
     const float least = rank(voices);
@@ -122,7 +117,7 @@ struct OscillatorBank {
 
   // Every partial and string of what sounds or fades: amplitudes at both ends, first angle and ratio of both halves.
   SIMD_INLINE void gather(const float* steps) {
-    const float *old = amplitudes[turn ^ 1], *now = amplitudes[turn];
+    const float *old = amplitudes[*turn ^ 1], *now = amplitudes[*turn];
     levels(old, now);
     const float least = rank(sounding);
     int count = 0;

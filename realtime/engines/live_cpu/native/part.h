@@ -3,9 +3,10 @@
 #pragma once
 #include "live.h"
 
+// Everything a part remembers lies in its state, which begins as zeros and holds no pointers: it may be copied.
 struct LivePart {
-  int64_t bytes;
-  virtual void reset() = 0;
+  char* state;
+  int64_t bytes, state_bytes;
   virtual void run(int frames, const float* in, const float* noise, float* out) = 0;
 };
 

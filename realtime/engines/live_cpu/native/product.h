@@ -126,33 +126,35 @@ SIMD_INLINE void panels(const Matrix& m, const float* x, Done done) {
 //   0 1 2 3 | 0 1 2 3        newest is 1: entries 2 3 0 1 lie here: 0 1 [2 3 | 0 1] 2 3
 struct Ring {
   float* data;
-  int depth, width, at;
-  SIMD_INLINE void place(int entries, int floats, Arena& a) {
-    depth = entries, width = floats, at = 0;
-    data = a.take<float>((int64_t)2 * entries * floats);
-  }
-  SIMD_INLINE void clear() {
-    at = 0;
-    memset(data, 0, (size_t)2 * depth * width * sizeof(float));
+  int depth, width, *at;
+  SIMD_INLINE void place(int entries, int floats, Arena& state) {
+    depth = entries, width = floats;
+    at = state.take<int>(1);
+    data = state.take<float>((int64_t)2 * entries * floats);
   }
   SIMD_INLINE void push(const float* x) {
-    at = at + 1 < depth ? at + 1 : 0;
-    memcpy(data + (int64_t)at * width, x, (size_t)width * sizeof(float));
-    memcpy(data + (int64_t)(at + depth) * width, x, (size_t)width * sizeof(float));
+    *at = *at + 1 < depth ? *at + 1 : 0;
+    memcpy(data + (int64_t)*at * width, x, (size_t)width * sizeof(float));
+    memcpy(data + (int64_t)(*at + depth) * width, x, (size_t)width * sizeof(float));
   }
   // The last `floats` numbers, oldest first.
-  SIMD_INLINE const float* last(int floats) const { return data + (int64_t)(at + depth + 1) * width - floats; }
+  SIMD_INLINE const float* last(int floats) const { return data + (int64_t)(*at + depth + 1) * width - floats; }
 };
 
+// First what never changes and what lasts for one step only, then the state.
 template <class Part, class Shape, class Weights>
 LivePart* place_part(const Shape& n, const Weights& w, char* memory, int64_t* bytes) {
-  Arena a = {memory, 0};
-  Part unused, *part = a.take<Part>(1);
-  if (part) part = new (part) Part();
-  (part ? part : &unused)->place(n, w, a);
-  *bytes = a.used;
-  if (part) part->bytes = a.used;
-  if (part) part->reset();
+  Part counted;
+  Arena fixed = {nullptr, 0}, state = {nullptr, 0};
+  fixed.take<Part>(1);
+  counted.place(n, w, fixed, state);
+  const int64_t before = (fixed.used + 63) / 64 * 64;
+  *bytes = before + state.used;
+  if (!memory) return nullptr;
+  Arena a = {memory, 0}, s = {memory + before, 0};
+  Part* part = new (a.take<Part>(1)) Part();
+  part->place(n, w, a, s);
+  part->state = s.base, part->bytes = *bytes, part->state_bytes = s.used;
   return part;
 }
 

@@ -18,15 +18,16 @@ struct Source {
 
 template <class S>
 struct Spectrum {
-  int hop, sources, count, turn;
+  int hop, sources, count, *turn;
   Ring audio;
   Source* source;
   Matrix* kernels;
   int* from;
 
-  void place(const LiveEncoderShape& n, Arena& a) {
+  void place(const LiveEncoderShape& n, Arena& a, Arena& state) {
     hop = n.hop, sources = n.sources, count = n.fine + n.quick;
-    audio.place(n.longest / n.hop, n.hop, a);
+    turn = state.take<int>(1);
+    audio.place(n.longest / n.hop, n.hop, state);
     source = a.take<Source>(sources);
     kernels = a.take<Matrix>(count);
     from = a.take<int>(count);
@@ -39,7 +40,7 @@ struct Spectrum {
       s.rings = a.take<Ring>(s.steps);
       for (int r = 0; r < s.steps; r++) {
         Ring counted, &ring = s.rings ? s.rings[r] : counted;
-        ring.place(given.blocks, given.basis.outputs, a);
+        ring.place(given.blocks, given.basis.outputs, state);
       }
     }
     for (int i = 0; i < count; i++) {
@@ -48,12 +49,6 @@ struct Spectrum {
     }
   }
 
-  void reset() {
-    turn = 0;
-    audio.clear();
-    for (int i = 0; i < sources; i++)
-      for (int r = 0; r < source[i].steps; r++) source[i].rings[r].clear();
-  }
 
   // audio [hop] -> power [16 * count]: 0.1 ln(re^2 + im^2 + 1e-8) + 1
   SIMD_INLINE void step(const float* x, float* power) {
@@ -62,12 +57,12 @@ struct Spectrum {
     for (int i = 0; i < sources; i++) {
       Source& s = source[i];
       panels<S>(s.basis, audio.last(s.basis.inputs), [&](int at, F v) SIMD_LAMBDA { S::store(s.now + at, v); });
-      s.rings[turn % s.steps].push(s.now);
+      s.rings[*turn % s.steps].push(s.now);
     }
     for (int i = 0; i < count; i++) {
       const int depth = kernels[i].inputs;
       const float* from_here = audio.last(depth);
-      if (from[i] >= 0) from_here = source[from[i]].rings[turn % source[from[i]].steps].last(depth);
+      if (from[i] >= 0) from_here = source[from[i]].rings[*turn % source[from[i]].steps].last(depth);
       F parts[PANEL / S::W];
       panels<S>(kernels[i], from_here, [&](int at, F v) SIMD_LAMBDA { parts[at / S::W] = v; });
       for (int v = 0; v < LANES / S::W; v++) {
@@ -76,7 +71,7 @@ struct Spectrum {
         S::store(power + i * LANES + v * S::W, S::fma(logarithm<S>(sum), S::set1(0.1f), S::set1(1.0f)));
       }
     }
-    turn = turn + 1 < 1 << 20 ? turn + 1 : 0;  // spans are 2^n hops
+    *turn = *turn + 1 < 1 << 20 ? *turn + 1 : 0;  // spans are 2^n hops
   }
 };
 
