@@ -1,6 +1,7 @@
 """`python -m realtime.bench`: what a bundle costs on this machine, beside ONNX Runtime and PyTorch.
 
-One thread, real signal path, real clip. `--latency`, `--soak` and `--stage` need jackd (see bench_jack.py).
+One thread, real signal path, real clip. `--latency`, `--reaction`, `--soak` and `--stage` need jackd (see
+bench_jack.py).
 """
 
 from __future__ import annotations
@@ -60,6 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     parser.add_argument("--latency", action="store_true", help="impulse through jackd's dummy driver")
+    parser.add_argument(
+        "--reaction", action="store_true", help="from an OSC set to a changed sample, over jackd"
+    )
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="play over jackd while OSC floods in")
     parser.add_argument(
         "--stage",
@@ -73,7 +77,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--wavenet", action="store_true", help="native sample-by-sample decoders beside PyTorch's step"
     )
-    parser.add_argument("--block", type=int, help="frames (default: 128 for --latency, else 256)")
+    parser.add_argument(
+        "--block", type=int, help="frames (default: 128 for --latency and --reaction, else 256)"
+    )
+    parser.add_argument("--slack", type=int, choices=(0, 1), default=1, help="blocks ahead, for --reaction")
     options = parser.parse_args(arguments)
     try:
         path = find_bundle(options.bundle)
@@ -98,6 +105,10 @@ def _chosen(options: argparse.Namespace, path: Path) -> Any:
         from realtime.bench_latency import latency
 
         return latency(path, options.engine, options.block or 128)
+    if options.reaction:
+        from realtime.bench_reaction import reaction
+
+        return reaction(path, options.engine, options.block or 128, options.slack)
     if options.soak:
         from realtime.bench_soak import soak
 

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -157,7 +157,7 @@ class Probe:
         self.receiver.connect(outputs[0], self._in)
         return True
 
-    def __enter__(self) -> Probe:
+    def __enter__(self) -> Self:
         self.sender.activate()
         self.receiver.activate()
         return self
