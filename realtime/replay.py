@@ -134,7 +134,8 @@ class _Performance:
                 f"{file} is not the bundle that was recorded (it has another SHA-256); --bundle {file} plays it "
                 "all the same"
             )
-        engine = load_engine(Bundle.open(file), str(about.get("engine", self._engine)))
+        name, precision = str(about.get("engine", self._engine)), str(about.get("precision", "auto"))
+        engine = load_engine(Bundle.open(file), name, precision=precision)
         return SignalPath(engine, self._sound.samplerate, self._length)
 
     def render(self, target: Any) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 from realtime.audio.ahead import BLOCKS_AHEAD
 from realtime.audio.config import AudioConfig
 from realtime.audio.recording import Tape
-from realtime.audio.swap import Loader
+from realtime.audio.swap import Loader, same_again
 from realtime.audio.takes import default_name
 from realtime.audio.worker import Worker
 from realtime.errors import UserError
@@ -92,7 +92,7 @@ class Commands:
             "program": _version(),
             "bundle": str(self._loader.bundle.resolve()),
             "sha256": self._loader.hash.text,
-            "engine": path.engine.name,
+            **same_again(path.engine),
             "block": self._config.block,
             "slack": self._config.slack,
             "domains": [domain.id for domain in path.engine.manifest.domains],

@@ -19,6 +19,7 @@ import numpy as np
 
 from realtime.audio.snapshot import PACKAGES, Pause, Plan, address, kind_of, root_array
 from realtime.errors import UserError
+from realtime.stateful import Stateful
 
 __all__ = ["restore", "save"]
 
@@ -44,6 +45,8 @@ def restore(root: Any, path: Path) -> None:
             structure, data = bytes(file["structure"]).decode(), file["data"]
         nodes = [json.loads(line) for line in structure.split("\n")]
         _Restorer(nodes, data).into(root)
+    except UserError as error:
+        raise UserError(f"{path} holds {error}") from None
     except FileNotFoundError:
         raise UserError(f"there is no {path}: the state at the recording's start is kept in it") from None
     except (
@@ -130,6 +133,18 @@ class _Restorer:
         view = np.ndarray(tuple(node["shape"]), node["dtype"], base.data, offset, strides)
         return self._done(number, view)
 
+    def _stateful(self, number: int, node: dict[str, Any], live: Any) -> Stateful:
+        if not isinstance(live, Stateful):
+            raise TypeError(f"there is no {node['layout']} here")
+        if (node["layout"], node["bytes"]) != (live.state_layout, live.state_bytes):
+            raise UserError(
+                f"the state of {node['layout']} ({node['bytes']} bytes), but {live.state_layout} "
+                f"({live.state_bytes} bytes) plays here; only the same bundle, engine, precision and instruction "
+                "set go on from it"
+            )
+        live.load_state(self._data[node["at"] : node["at"] + node["bytes"]])
+        return self._done(number, live)
+
     def _random(self, number: int, node: dict[str, Any], live: Any) -> np.random.Generator:
         if live is _MISSING:
             live = np.random.Generator(getattr(np.random, node["state"]["bit_generator"])())
@@ -138,6 +153,8 @@ class _Restorer:
 
     def _object(self, number: int, node: dict[str, Any], live: Any) -> Any:
         class_ = _class(node["class"])
+        if issubclass(class_, Stateful):  # as older recordings have it, addresses and all
+            raise TypeError(f"a {class_.__name__} was saved without its state")
         frozen = dataclasses.is_dataclass(class_) and class_.__dataclass_params__.frozen  # type: ignore[attr-defined]
         before = {} if live is _MISSING or type(live) is not class_ else dict(live.__dict__)
         made = live if before and not frozen else object.__new__(class_)

@@ -1,9 +1,10 @@
 """The complete state of any object, taken between two blocks of sound in microseconds, and put back later.
 
 The walker knows no fields. It follows attributes, lists, tuples, dicts, sets, deques, arrays and numpy's
-generators from a root, each object once however many names it has; what it cannot read (an ONNX Runtime
-session, a function, a lock) stays what it is in the object that is restored into, which therefore must have
-been constructed the same way. No pickle: JSON for the structure, bytes for the arrays.
+generators from a root, each object once however many names it has; a `Stateful` one hands over its state itself.
+What cannot be read (an ONNX Runtime session, a function, a lock) stays what it is in the object that is restored
+into, which therefore must have been constructed the same way. No pickle: JSON for the structure, bytes for the
+arrays.
 
 Threading model, because a walk takes milliseconds and a block may last one:
     `Plan(root)`          any thread: walks, gets the memory, notes which containers and arrays there are
@@ -16,11 +17,13 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from typing import Any
 
 import numpy as np
+
+from realtime.stateful import Stateful
 
 __all__ = ["Plan", "Stale", "polite"]
 
@@ -52,7 +55,7 @@ def polite(every: int = 32, seconds: float = 0.0005) -> Pause:
 
 
 def kind_of(value: Any) -> str:
-    """plain, number, array, random, list, tuple, dict, set, deque, object, fixed or unknown."""
+    """plain, number, array, random, list, tuple, dict, set, deque, object, stateful, fixed or unknown."""
     if value is None or type(value) in _PLAIN:
         return "plain"
     if isinstance(value, np.generic):
@@ -70,7 +73,7 @@ def kind_of(value: Any) -> str:
         return "set"
     module = type(value).__module__.split(".")[0]
     if module in PACKAGES and hasattr(value, "__dict__"):
-        return "object"
+        return "stateful" if isinstance(value, Stateful) else "object"
     return "fixed" if module in ("export", "onnxruntime") or type(value).__name__ in _FIXED else "unknown"
 
 
@@ -99,14 +102,15 @@ class Plan:
         self._shallow: list[Callable[[], Any]] = []
         self._copies: dict[int, Any] = {}
         self._sources: list[np.ndarray] = []
+        self._stateful: list[Stateful] = []
         self._random: list[np.random.Generator] = []
         self._states: list[Any] = []
         self._copied: list[Any] = []
         self._drawn: dict[int, Any] = {}
         self.unsaved: set[str] = set()
         self._walk(pause)
-        self._targets, self.blob = self._memory()
-        self._at = {id(source): i for i, source in enumerate(self._sources)}
+        self._at: dict[int, int] = {}  # where in `blob`
+        self._targets, self._states_at, self.blob = self._memory()
 
     def _walk(self, pause: Pause) -> None:
         seen: set[int] = set()
@@ -129,6 +133,8 @@ class Plan:
         self._owners.append(value)
         if kind == "array":
             self._sources.append(value)
+        elif kind == "stateful":
+            self._stateful.append(value)
         elif kind == "random":
             self._random.append(value)
         elif kind in CONTAINERS:
@@ -137,19 +143,18 @@ class Plan:
         elif is_unsaved(value, kind):
             self.unsaved.add(f"{type(value).__module__}.{type(value).__name__}")
 
-    def _memory(self) -> tuple[list[np.ndarray], np.ndarray]:
-        """One piece of memory, and in it a place of each array's shape."""
-        offsets, size = [], 0
-        for source in self._sources:
-            offsets.append(size)
-            size += -(-source.nbytes // ALIGN) * ALIGN
+    def _memory(self) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
+        """Places of each array's shape and of each `Stateful` one's size, and the piece of memory that they are in."""
+        size = 0
+        lengths = [source.nbytes for source in self._sources] + [s.state_bytes for s in self._stateful]
+        for owner, length in zip([*self._sources, *self._stateful], lengths, strict=True):
+            self._at[id(owner)] = size
+            size += -(-length // ALIGN) * ALIGN
         blob = np.zeros(size, np.uint8)  # zeros, and touched: no page may be missing while the music waits
         blob.fill(0)
-        self._offsets = offsets
-        return [
-            np.ndarray(source.shape, source.dtype, blob, at)
-            for source, at in zip(self._sources, offsets, strict=True)
-        ], blob
+        targets = [np.ndarray(s.shape, s.dtype, blob, self._at[id(s)]) for s in self._sources]
+        states = [np.ndarray(s.state_bytes, np.uint8, blob, self._at[id(s)]) for s in self._stateful]
+        return targets, states, blob
 
     @property
     def bytes(self) -> int:
@@ -160,6 +165,8 @@ class Plan:
         self._copied = [copy() for copy in self._shallow]
         for target, source in zip(self._targets, self._sources, strict=True):
             target[...] = source
+        for kept, owner in zip(self._states_at, self._stateful, strict=True):
+            owner.save_state(kept)
         self._states = [generator.bit_generator.state for generator in self._random]
 
     def parts(self) -> list[Any]:
@@ -172,8 +179,8 @@ class Plan:
     def forget(self) -> None:
         """Let go of the root, which may be large."""
         self._root = None
-        for held in (self._owners, self._containers, self._shallow, self._sources, self._random, self._targets,
-                     self._copied, self._states):  # fmt: skip
+        for held in (self._owners, self._containers, self._shallow, self._sources, self._stateful, self._random,
+                     self._targets, self._states_at, self._copied, self._states):  # fmt: skip
             held.clear()
         for named in (self._copies, self._drawn, self._at):
             named.clear()
@@ -213,6 +220,12 @@ class Plan:
         node: dict[str, Any] = {"kind": kind}
         if kind == "array":
             return node | self._array(value, number)
+        if kind == "stateful":
+            return node | {
+                "layout": value.state_layout,
+                "bytes": value.state_bytes,
+                "at": self._captured(value, self._at),
+            }
         if kind in ("fixed", "unknown"):
             return node | {"class": type(value).__name__}
         if kind == "random":
@@ -235,9 +248,7 @@ class Plan:
         root = root_array(array)
         node = {"dtype": array.dtype.str, "shape": array.shape}
         if root is array:
-            if id(array) not in self._at:
-                raise Stale("an array that was not planned for")
-            return node | {"at": self._offsets[self._at[id(array)]]}
+            return node | {"at": self._captured(array, self._at)}
         return node | {
             "base": number(root),
             "strides": array.strides,
@@ -245,7 +256,7 @@ class Plan:
         }
 
     @staticmethod
-    def _captured(value: Any, copies: dict[int, Any]) -> Any:
+    def _captured(value: Any, copies: Mapping[int, Any]) -> Any:
         if id(value) not in copies:
             raise Stale(f"a {type(value).__name__} that was not planned for")
         return copies[id(value)]

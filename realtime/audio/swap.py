@@ -23,9 +23,9 @@ from realtime.audio.player import Incoming
 from realtime.audio.signal_path import Controls, SignalPath
 from realtime.audio.snapshot import Plan, polite
 from realtime.audio.worker import Worker
-from realtime.engines import load_engine
+from realtime.engines import Engine, load_engine
 
-__all__ = ["FileHash", "Loader", "describe"]
+__all__ = ["FileHash", "Loader", "describe", "same_again"]
 
 WARM_CALLS = 40
 ROOM = 0.85  # of the time, for two paths at once; beyond it one fades out before the other fades in
@@ -70,6 +70,11 @@ def describe(path: SignalPath, bundle: Path) -> dict[str, Any]:
         "room": None if path.room is None else [path.room.encoder, path.room.decoder],
         "can_transpose": path.can_transpose,
     }
+
+
+def same_again(engine: Engine) -> dict[str, str]:
+    """What the journal of a recording notes, for a replay to load this engine again."""
+    return {"engine": engine.name, "precision": str(getattr(engine, "precision", "auto"))}
 
 
 def _let_go(gone: list[Any]) -> None:
@@ -171,7 +176,7 @@ class Loader:
         plan = Plan(new, polite())
         plan.capture()
         about = {"bundle": str(path), "sha256": self._waiting_hash.text if self._waiting_hash else ""}
-        return Incoming(new, map_, overlap, {**about, "engine": engine.name}, plan)
+        return Incoming(new, map_, overlap, about | same_again(engine), plan)
 
     def _both_fit(self, times: list[float], block_s: float) -> bool:
         """Whether there is time for two paths, all calls together and the slow ones (which hold a model's block)."""

@@ -21,6 +21,7 @@ from realtime.engines.live_cpu.packing import (
 )
 from realtime.engines.live_cpu.weights import DecoderWeights, EncoderWeights
 from realtime.errors import UserError
+from realtime.native.handle import Handle
 
 __all__ = ["ISAS", "NativePart", "supported"]
 
@@ -97,7 +98,7 @@ class NativePart:
         del kept  # the kernel has copied it
         if not handle:
             raise UserError("there is not enough memory for the model")
-        self._handle = int(handle)
+        self._handle = Handle(handle, self._native.live_free)
 
     @property
     def bytes(self) -> int:
@@ -125,12 +126,7 @@ class NativePart:
         return functools.partial(_run, self, arrays, frames, *addresses)
 
     def close(self) -> None:
-        if handle := getattr(self, "_handle", 0):
-            self._native.live_free(handle)
-            self._handle = 0
-
-    def __del__(self) -> None:
-        self.close()
+        self._handle.close()
 
 
 def _run(part: NativePart, arrays: tuple[np.ndarray, ...], frames: int, *addresses: int | None) -> None:

@@ -22,7 +22,7 @@ __all__ = ["CHOICES", "Choice", "WavenetCpuEngine"]
 
 
 class WavenetCpuEngine(SampledEngine):
-    """See `Engine`. `choice` says what was picked and at what RTF.
+    """See `Engine`. `choice` says what was picked and at what RTF, `precision` how to ask for it again.
 
     UserError: no weights in the bundle, weights that disagree with its graphs or its probe, nothing here that
     keeps up.
@@ -43,6 +43,7 @@ class WavenetCpuEngine(SampledEngine):
         super().__init__(bundle, seed)
         contest = Contest(bundle, self.weights, cores)
         self.choice, loops = contest.pick(precision)
+        self.precision = "numba" if self.choice.loop == "numba" else self.choice.precision
         if refuse_slow and self.choice.rtf > 1.0:
             raise UserError(too_slow(self.choice, self.weights[0], bundle))
         self._take(loops)

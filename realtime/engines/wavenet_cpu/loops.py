@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import functools
-from abc import ABC, abstractmethod
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from realtime.engines.wavenet_cpu.weights import Calibration, WavenetWeights
 from realtime.errors import UserError
+from realtime.stateful import Stateful
 
-__all__ = ["LOOPS", "Piece", "SampleLoop", "make_loop"]
+__all__ = ["BEYOND", "LOOPS", "ArrayLoop", "Piece", "SampleLoop", "make_loop"]
 
 LOOPS = ("native", "numba", "numpy")
+BEYOND = "a class beyond the alphabet"  # of a state that cannot be: classes look up tables
 
 
 class Piece(NamedTuple):
@@ -45,7 +47,7 @@ def _check(
         raise ValueError(f"{name} {array.dtype} {array.shape}, {kind.__name__} {shape} was wanted")
 
 
-class SampleLoop(ABC):
+class SampleLoop(Stateful):
     """One decoder with the state of `streams` streams, which advance in lock step.
 
     condition: one latent frame [D] for one stream; it holds until the next. run: noise [B, N] uniform in
@@ -94,10 +96,14 @@ class SampleLoop(ABC):
         piece.check(self.streams, frames * self.weights.hop, self.weights.classes)
         return self._bind(latent, piece)
 
+    @property
+    def state_layout(self) -> str:
+        return f"{self.name} {self.precision}"
+
     @abstractmethod
     def reset(self, stream: int | None = None) -> None: ...
 
-    def stay_off(self) -> None:  # noqa: B027  (not abstract: only the native loop has a second core)
+    def stay_off(self) -> None:  # not abstract: only the native loop has a second core
         """Nothing to keep off."""
 
     @abstractmethod
@@ -119,6 +125,37 @@ class SampleLoop(ABC):
                 self._fold(stream, latent[stream, :, frame])
             at = slice(frame * hop, (frame + 1) * hop)
             self._run(Piece(piece.noise[:, at], piece.temperature, piece.audio[:, at]))
+
+
+class ArrayLoop(SampleLoop):
+    """A loop that remembers in numpy's arrays, which stay the same ones."""
+
+    @abstractmethod
+    def _remembered(self) -> Sequence[np.ndarray]:
+        """All of them, always in the same order."""
+
+    @abstractmethod
+    def _sound(self) -> bool:
+        """Whether every class that is remembered is one."""
+
+    @property
+    def state_bytes(self) -> int:
+        return sum(piece.nbytes for piece in self._remembered())
+
+    def save_state(self, out: np.ndarray) -> None:
+        at = 0
+        for piece in self._remembered():
+            out[at : at + piece.nbytes] = piece.reshape(-1).view(np.uint8)
+            at += piece.nbytes
+
+    def load_state(self, kept: np.ndarray) -> None:
+        at = 0
+        for piece in self._remembered():
+            piece.reshape(-1).view(np.uint8)[:] = kept[at : at + piece.nbytes]
+            at += piece.nbytes
+        if not self._sound():
+            self.reset()
+            raise ValueError(BEYOND)
 
 
 def make_loop(

@@ -12,13 +12,14 @@ from ctypes import POINTER, c_float, c_int32, c_int64, c_void_p
 import numpy as np
 
 from realtime.engines.wavenet_cpu import build
-from realtime.engines.wavenet_cpu.loops import Piece, SampleLoop
+from realtime.engines.wavenet_cpu.loops import BEYOND, Piece, SampleLoop
 from realtime.engines.wavenet_cpu.weights import Calibration, Steps, WavenetWeights, mulaw_table
 from realtime.errors import UserError
+from realtime.native.handle import Handle
 
 __all__ = ["ISAS", "PRECISIONS", "NativeLoop", "supported"]
 
-ABI = 1
+ABI = 2
 PRECISIONS = ("fp32", "bf16", "int8")
 ISAS = ("plain", "avx2", "avxvnni", "avx512", "neon")
 _FASTEST_FIRST = ("avx512", "avxvnni", "avx2", "neon", "plain")
@@ -68,12 +69,14 @@ def _library() -> ctypes.CDLL:
         "wn_run": [c_void_p, c_int32, *[c_void_p] * 6],
         "wn_decode": [c_void_p, c_int32, *[c_void_p] * 4],
         "wn_record": [c_void_p, c_void_p],
+        "wn_save": [c_void_p, c_void_p],
     }.items():
         getattr(native, function).argtypes = arguments
         getattr(native, function).restype = None
-    for count in (native.wn_bytes, native.wn_stalls, native.wn_shared):
+    for count in (native.wn_bytes, native.wn_stalls, native.wn_shared, native.wn_state_bytes):
         count.argtypes, count.restype = [c_void_p], c_int64
     native.wn_pair.argtypes, native.wn_pair.restype = [c_void_p, c_int32], c_int32
+    native.wn_load.argtypes, native.wn_load.restype = [c_void_p, c_void_p], c_int32
     if native.wn_abi() != ABI:
         raise build.CompilerError(f"{path} is of another version; delete it, and it is compiled again")
     return native
@@ -128,7 +131,7 @@ class NativeLoop(SampleLoop):
         if cores != 1:
             self._pair(cores)
 
-    def _create(self, calibration: Calibration | None) -> int:
+    def _create(self, calibration: Calibration | None) -> Handle:
         w, a = self.weights, self.weights.arrays
         steps: Steps | None = None
         if self.precision == "int8":
@@ -156,7 +159,7 @@ class NativeLoop(SampleLoop):
             raise UserError(
                 f"there is not enough memory for the decoder {w.name} with {self.streams} streams"
             )
-        return int(handle)
+        return Handle(handle, self._native.wn_free)
 
     def _pair(self, cores: int) -> None:
         """A helper thread on the last CPU that this process may use; the caller keeps off it with `stay_off`."""
@@ -188,6 +191,17 @@ class NativeLoop(SampleLoop):
         """Size of the packed weights and tables."""
         return int(self._native.wn_bytes(self._handle))
 
+    @property
+    def state_bytes(self) -> int:
+        return int(self._native.wn_state_bytes(self._handle))
+
+    def save_state(self, out: np.ndarray) -> None:
+        self._native.wn_save(self._handle, _address(out))
+
+    def load_state(self, kept: np.ndarray) -> None:
+        if not self._native.wn_load(self._handle, _address(kept)):
+            raise ValueError(BEYOND)
+
     def reset(self, stream: int | None = None) -> None:
         self._native.wn_reset(self._handle, -1 if stream is None else stream)
 
@@ -211,12 +225,7 @@ class NativeLoop(SampleLoop):
         return self._maxima
 
     def close(self) -> None:
-        if handle := getattr(self, "_handle", 0):
-            self._native.wn_free(handle)
-            self._handle = 0
-
-    def __del__(self) -> None:
-        self.close()
+        self._handle.close()
 
 
 def _decode(loop: NativeLoop, frames: int, arrays: tuple[np.ndarray, ...], *addresses: int | None) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from realtime.engines.wavenet_cpu.loops import Piece, SampleLoop
+from realtime.engines.wavenet_cpu.loops import ArrayLoop, Piece
 from realtime.engines.wavenet_cpu.numpy_loop import clean_latent
 from realtime.engines.wavenet_cpu.weights import WavenetWeights, mulaw_table
 from realtime.errors import UserError
@@ -14,7 +14,7 @@ from realtime.errors import UserError
 __all__ = ["NumbaLoop"]
 
 
-class NumbaLoop(SampleLoop):
+class NumbaLoop(ArrayLoop):
     """See `SampleLoop`. Compiled once per user (numba's cache), then loaded in a fraction of a second."""
 
     name, precision = "numba", "fp32"
@@ -48,6 +48,13 @@ class NumbaLoop(SampleLoop):
                 state.ring.fill(0)
                 state.taps.fill(0)
                 state.last[:] = self.weights.classes // 2, self.weights.classes, 0
+
+    def _remembered(self) -> list[np.ndarray]:
+        return [self._condition, *(piece for s in self._states for piece in (s.last, s.ring, s.taps))]
+
+    def _sound(self) -> bool:
+        beyond = (self.weights.classes, self.weights.classes + 1)  # there may be none before
+        return all(0 <= c < end for s in self._states for c, end in zip(s.last[:2], beyond))
 
     def _fold(self, stream: int, latent: np.ndarray) -> None:
         self._kernel.fold(

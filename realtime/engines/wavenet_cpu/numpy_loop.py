@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from realtime.engines.wavenet_cpu.loops import Piece, SampleLoop
+from realtime.engines.wavenet_cpu.loops import ArrayLoop, Piece
 from realtime.engines.wavenet_cpu.weights import WavenetWeights, mulaw_table
 
 __all__ = ["NumpyLoop", "clean_latent"]
@@ -15,7 +15,7 @@ def clean_latent(latent: np.ndarray) -> np.ndarray:
     return np.nan_to_num(latent, nan=0.0, posinf=1e6, neginf=-1e6).clip(-1e6, 1e6).astype(np.float32)
 
 
-class NumpyLoop(SampleLoop):
+class NumpyLoop(ArrayLoop):
     """See `SampleLoop`."""
 
     name, precision = "numpy", "fp32"
@@ -27,7 +27,7 @@ class NumpyLoop(SampleLoop):
         self._condition = np.tile(weights.arrays["condition.bias"], (streams, 1)).reshape(streams, rows)
         self._rings = [np.zeros((streams, d, weights.residual), np.float32) for d in weights.dilations]
         self._last = np.zeros(streams, np.int64)
-        self._time = 0
+        self._time = np.zeros(1, np.int64)
         self.reset()
 
     def reset(self, stream: int | None = None) -> None:
@@ -35,6 +35,12 @@ class NumpyLoop(SampleLoop):
         self._last[chosen] = self.weights.classes // 2
         for ring in self._rings:
             ring[chosen] = 0.0
+
+    def _remembered(self) -> list[np.ndarray]:
+        return [self._last, self._time, self._condition, *self._rings]
+
+    def _sound(self) -> bool:
+        return bool(((self._last >= 0) & (self._last < self.weights.classes)).all())
 
     def _fold(self, stream: int, latent: np.ndarray) -> None:
         a = self.weights.arrays
@@ -52,7 +58,7 @@ class NumpyLoop(SampleLoop):
                 piece.logits[:, i] = y
             forced = piece.forced
             self._last[:] = drawn if forced is None else forced[:, i].clip(0, self.weights.classes - 1)
-            self._time += 1
+            self._time[0] += 1
 
     def _logits(self) -> np.ndarray:
         """[B, A] of the next sample; the rings take this sample's signals."""
@@ -61,7 +67,7 @@ class NumpyLoop(SampleLoop):
         h = a["embed.weight"][self._last]
         total = np.zeros((self.streams, s), np.float32)
         for i, ring in enumerate(self._rings):
-            slot = self._time % w.dilations[i]
+            slot = int(self._time[0]) % w.dilations[i]
             taps = a[f"dilated.{i}.weight"]
             y = ring[:, slot] @ taps[:, :, 0].T + h @ taps[:, :, 1].T
             y += self._condition[:, 2 * r * i : 2 * r * (i + 1)]

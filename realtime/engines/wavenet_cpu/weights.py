@@ -139,7 +139,7 @@ class WavenetWeights:
 
     @classmethod
     def from_safetensors(cls, data: bytes, name: str = "the weights") -> WavenetWeights:
-        """From `weights/<domain>.safetensors` of a bundle."""
+        """From `weights/<domain>.safetensors` of a bundle; read-only, so that no snapshot takes them for state."""
         arrays, metadata = read_safetensors(data, name)
         about = told_about(metadata, "decoder", name)
         if about["kind"] != "wavenet":
@@ -151,7 +151,10 @@ class WavenetWeights:
             hop, blocks = int(about["hop"]), int(about["blocks"])
         except (KeyError, ValueError, TypeError):
             raise UserError(f"{name} does not say which decoder it is; export the bundle again") from None
-        return cls.from_arrays(arrays, hop, blocks, name)
+        weights = cls.from_arrays(arrays, hop, blocks, name)
+        for array in weights.arrays.values():
+            array.flags.writeable = False
+        return weights
 
 
 def _shapes(layers: int, a: int, r: int, s: int, d: int) -> dict[str, tuple[int, ...]]:

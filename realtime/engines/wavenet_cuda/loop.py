@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from realtime.engines.wavenet_cpu import WavenetWeights
-from realtime.engines.wavenet_cpu.loops import Piece, SampleLoop
+from realtime.engines.wavenet_cpu.loops import BEYOND, Piece, SampleLoop
 from realtime.engines.wavenet_cpu.numpy_loop import clean_latent
 from realtime.engines.wavenet_cpu.weights import mulaw_table
 from realtime.engines.wavenet_cuda.device import SMALL_BLOCK, CudaDevice, Device
@@ -89,7 +89,7 @@ class CudaLoop(SampleLoop):
             "error": 4,
         }
         at |= {key: self._put(np.zeros(size, np.uint8)) for key, size in empty.items()}
-        self._at, self._slots = at, slots
+        self._at, self._slots, self._sizes = at, slots, empty
         self._model: tuple[Any, ...] = (*(at[key] for key in _MODEL), np.int64(slots))
         self._rows = plan.layers * 2 * plan.residual + plan.skip
         self._latent = np.zeros((b, self.weights.latent), np.float32)
@@ -123,6 +123,43 @@ class CudaLoop(SampleLoop):
             np.int32(blocks * SMALL_BLOCK),
         )
         self._device.launch("wn_reset", blocks, (self._at["ring"], self._at["last"], *args))
+
+    @property
+    def state_layout(self) -> str:
+        return f"cuda {self.precision}"  # neither the chip nor its clusters matter
+
+    @property
+    def state_bytes(self) -> int:
+        return 4 + self._latent.nbytes + self._sizes["last"] + self._sizes["ring"]
+
+    def _state_parts(self, state: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Its places for samples drawn [1], latent [B, D], last classes [B], rings (fp16, as bytes)."""
+        latent, last = 4, 4 + self._latent.nbytes
+        ring = last + self._sizes["last"]
+        return (
+            state[:latent].view(np.uint32),
+            state[latent:last].view(np.float32).reshape(self._latent.shape),
+            state[last:ring].view(np.int32),
+            state[ring:],
+        )
+
+    def save_state(self, out: np.ndarray) -> None:
+        count, latent, last, ring = self._state_parts(out)
+        count[0], latent[:] = self._count, self._latent
+        self._device.read(self._at["last"], last)
+        self._device.read(self._at["ring"], ring)
+
+    def load_state(self, kept: np.ndarray) -> None:
+        count, latent, last, ring = self._state_parts(np.ascontiguousarray(kept))
+        if ((last < 0) | (last >= self.weights.classes)).any():
+            raise ValueError(BEYOND)
+        self._count, self._latent[:], self._stale = int(count[0]), clean_latent(latent), True
+        self._device.write(self._at["last"], last)
+        self._device.write(self._at["ring"], ring)
+        # words of other samples must not pass for those to come: the count of the past is never asked for
+        for name in ("mail", "token"):
+            old = np.full(self._sizes[name] // 8, self._count << 32, np.uint64)
+            self._device.write(self._at[name], old)
 
     def _fold(self, stream: int, latent: np.ndarray) -> None:
         self._latent[stream] = clean_latent(latent)

@@ -18,6 +18,7 @@ from realtime.audio.signal_path import SignalPath
 from realtime.audio.snapshot import Plan, Stale
 from realtime.engines import load_engine
 from realtime.errors import UserError
+from realtime.stateful import Stateful
 from tests.realtime.fakebundle import write_fake_bundle
 
 
@@ -122,16 +123,80 @@ def test_what_is_captured_is_that_moment_whatever_happens_before_it_is_written(t
 def test_a_part_that_came_after_the_plan_makes_it_stale(tmp_path: Path) -> None:
     part = used()
     plan = Plan(part)
-    part.child = Part()
-    plan.capture()
-    with pytest.raises(Stale):
-        save(plan, tmp_path / "x.npz")
+    for newcomer in (Part(), Sealed(), np.zeros(3)):
+        part.child = newcomer
+        plan.capture()
+        with pytest.raises(Stale):
+            save(plan, tmp_path / "x.npz")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_state_that_cannot_be_read_is_reported() -> None:
     assert Plan(Part(small=memoryview(b"abc"))).unsaved == {"builtins.memoryview"}
     assert Plan(used()).unsaved == set()
+
+
+class Sealed(Stateful):
+    """State behind a handle."""
+
+    def __init__(self, layout: str = "a kernel", size: int = 3) -> None:
+        self.address = id(self)
+        self._layout, self.memory = layout, bytearray(size)
+
+    @property
+    def state_layout(self) -> str:
+        return self._layout
+
+    @property
+    def state_bytes(self) -> int:
+        return len(self.memory)
+
+    def save_state(self, out: np.ndarray) -> None:
+        out[:] = np.frombuffer(self.memory, np.uint8)
+
+    def load_state(self, kept: np.ndarray) -> None:
+        if kept[0] == 255:
+            raise ValueError("255 is none")
+        self.memory[:] = kept.tobytes()
+
+
+def test_what_hands_its_state_over_is_not_looked_into(tmp_path: Path) -> None:
+    sealed, fresh = Sealed(), Sealed()
+    sealed.memory[:] = b"abc"
+    part, other = Part(child=sealed, listed=[sealed], array=np.arange(5)), Part(child=fresh, listed=[fresh])
+    plan = Plan(part)
+    plan.capture()
+    assert plan.unsaved == set()
+    sealed.memory[:] = b"xyz"
+    save(plan, tmp_path / "x.npz")
+    address = fresh.address
+    restore(other, tmp_path / "x.npz")
+    assert other.child is fresh and other.listed[0] is fresh
+    assert (fresh.memory, fresh.address) == (bytearray(b"abc"), address)
+
+
+@pytest.mark.parametrize(
+    ("there", "sentence"),
+    [
+        (
+            Sealed("another"),
+            r"x.npz holds the state of a kernel \(3 bytes\), but another \(3 bytes\) plays here",
+        ),
+        (Sealed(size=4), r"a kernel \(3 bytes\), but a kernel \(4 bytes\) plays here"),
+        (Part(), "does not hold the state .*there is no a kernel here"),
+        (None, "does not hold the state .*there is no a kernel here"),
+    ],
+)
+def test_a_state_goes_only_where_it_belongs(there: Any, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=sentence):
+        through(Part(child=Sealed()), Part(child=there), tmp_path)
+
+
+def test_a_state_that_is_none_gets_a_sentence(tmp_path: Path) -> None:
+    sealed = Sealed()
+    sealed.memory[0] = 255
+    with pytest.raises(UserError, match="does not hold the state .*255 is none"):
+        through(sealed, Sealed(), tmp_path)
 
 
 def test_files_that_do_not_fit_get_a_sentence(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import os
 import shutil
@@ -13,6 +14,7 @@ import pytest
 
 from realtime.native import build
 from realtime.native.build import CompilerError, Kernel
+from realtime.native.handle import Handle
 from realtime.native.kernels import KERNELS, LIVE, WAVENET
 
 needs_compiler = pytest.mark.skipif(
@@ -154,3 +156,14 @@ def test_neon_computes_what_plain_does(kernel: Kernel, tmp_path: Path) -> None:
     run = subprocess.run(["qemu-aarch64", "-cpu", "max", program], capture_output=True, text=True, check=True)
     errors = [float(line.split()[1]) for line in run.stdout.splitlines()]
     assert len(errors) == 2 and max(errors) < 1e-4
+
+
+def test_what_the_library_made_is_given_back_once() -> None:
+    given: list[int] = []
+    handle, other = Handle(7, given.append), Handle(8, given.append)
+    assert ctypes.c_void_p.from_param(handle)
+    handle.close()
+    handle.close()
+    assert given == [7]
+    del handle, other
+    assert given == [7, 8]

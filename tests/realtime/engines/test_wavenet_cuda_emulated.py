@@ -20,6 +20,8 @@ pytest.importorskip("torch")
 from export.__main__ import main as export
 from export.bundle import Bundle
 from realtime import bench_gpu
+from realtime.audio.restore import restore, save
+from realtime.audio.snapshot import Plan
 from realtime.engines.wavenet_cpu.calibration import play
 from realtime.engines.wavenet_cpu.numpy_loop import NumpyLoop
 from realtime.engines.wavenet_cuda import CudaLoop, compiler
@@ -127,6 +129,35 @@ def test_one_stream_can_begin_anew(folder: Path, seed: int) -> None:
     second = wavenets.streams_of(loop, [heard, heard], (8,), forced=True)[2]
     assert np.array_equal(first[0], first[1]) and np.array_equal(second[0], first[0])
     assert not np.allclose(second[1], first[1])
+
+
+def test_another_loop_goes_on_from_a_snapshot(folder: Path, seed: int, tmp_path: Path) -> None:
+    """Another past, another cluster size, words of other samples in the mail: to the sample all the same."""
+    network = wavenets.random_network("gpu, exact", seed)
+    heard = [wavenets.hear(network, 3, seed + i) for i in range(2)]
+    loop = CudaLoop(network.weights, 2, EmulatedDevice(folder, seed=seed), 1)
+    other = CudaLoop(network.weights, 2, EmulatedDevice(folder, seed=seed + 1), 2)
+    noise, warm = np.random.default_rng(seed).random((2, 9), np.float32), np.ones(2, np.float32)
+
+    def go_on(loop: CudaLoop, samples: int) -> np.ndarray:
+        logits = np.zeros((2, samples, network.weights.classes), np.float32)
+        loop.run(noise[:, :samples], warm, np.zeros((2, samples), np.float32), logits=logits)
+        return logits
+
+    wavenets.streams_of(loop, heard, (5,), forced=False)
+    go_on(loop, 3)
+    wavenets.streams_of(other, heard[::-1], (8,), forced=True)
+    go_on(other, 3)
+    go_on(other, 1)  # one sample further: what it mailed then has the count of the first one to come
+    plan = Plan(loop)
+    plan.capture()
+    assert not plan.unsaved
+    wanted = go_on(loop, 9)
+    save(plan, tmp_path / "x.npz")
+    restore(other, tmp_path / "x.npz")
+    assert np.array_equal(go_on(other, 9), wanted)
+    with pytest.raises(ValueError, match="beyond the alphabet"):
+        other.load_state(np.full(other.state_bytes, 0x7F, np.uint8))
 
 
 def test_temperature_and_silence(folder: Path, seed: int) -> None:

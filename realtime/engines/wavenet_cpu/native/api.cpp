@@ -42,7 +42,7 @@ struct Block {
 
 }  // namespace
 
-WN_EXPORT int32_t wn_abi(void) { return 1; }
+WN_EXPORT int32_t wn_abi(void) { return 2; }
 
 WN_EXPORT int32_t wn_supports(int32_t isa, int32_t precision) { return find(isa, precision) != nullptr; }
 
@@ -96,6 +96,12 @@ WN_EXPORT void wn_decode(void* decoder, int32_t frames, const float* latent, con
     d->run((int)hop, row, noise + f * hop, temperature, nullptr, audio + f * hop, nullptr, nullptr);
   }
 }
+
+WN_EXPORT int64_t wn_state_bytes(void* decoder) { return as_decoder(decoder)->save(nullptr); }
+
+WN_EXPORT void wn_save(void* decoder, char* state) { as_decoder(decoder)->save(state); }
+
+WN_EXPORT int32_t wn_load(void* decoder, const char* state) { return as_decoder(decoder)->load(state); }
 
 WN_EXPORT void wn_record(void* decoder, float* maxima) { as_decoder(decoder)->record(maxima); }
 

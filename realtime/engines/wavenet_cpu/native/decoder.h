@@ -13,6 +13,8 @@ struct WnDecoder {
   virtual void condition(int stream, const float* latent, int64_t stride) = 0;
   virtual void run(int count, int64_t row, const float* noise, const float* temperature, const int32_t* forced,
                    float* audio, int32_t* classes, float* logits) = 0;
+  virtual int64_t save(char* state) = 0;  // -> its bytes; null: only counts them
+  virtual bool load(const char* state) = 0;
   virtual void record(float* maxima) = 0;
   virtual void assist() = 0;  // the second core's part of one block
 };

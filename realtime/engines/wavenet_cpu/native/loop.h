@@ -19,19 +19,58 @@ struct Loop : WnDecoder {
   int64_t time, taps_ready;  // samples since the start; the one whose past taps are computed
   float* maxima;
 
+  const Layer<P>& last_layer() const { return w.layers[shape.layers - 1]; }
+  int64_t ring_bytes() const {
+    return shape.layers == 1 ? 0 : sizeof(In) * (last_layer().ring + (int64_t)last_layer().dilation * w.Rp);
+  }
+  int64_t taps_bytes() const {
+    return shape.layers == 1 ? 0 : sizeof(Stored) * (last_layer().taps + (int64_t)last_layer().batch * 2 * w.Rp);
+  }
+
   void reset(int stream) override {
-    const Layer<P>& last = w.layers[shape.layers - 1];
-    const bool one = shape.layers == 1;
-    int64_t ring = one ? 0 : last.ring + (int64_t)last.dilation * w.Rp;
-    int64_t taps = one ? 0 : last.taps + (int64_t)last.batch * 2 * w.Rp;
     for (int i = 0; i < shape.streams; i++) {
       if (stream >= 0 && i != stream) continue;
       Stream<P>& s = streams[i];
       s.last = shape.classes / 2, s.before = shape.classes;
-      memset(s.taps, 0, sizeof(Stored) * taps);
-      if (P::QUANTISED) memset(s.ring, S::OFFSET, sizeof(In) * ring);
-      else memset(s.ring, 0, sizeof(In) * ring);
+      memset(s.taps, 0, taps_bytes());
+      if (P::QUANTISED) memset(s.ring, S::OFFSET, ring_bytes());
+      else memset(s.ring, 0, ring_bytes());
     }
+  }
+
+  // move(where, bytes) for each piece of what is remembered between two calls
+  template <class Move>
+  void remembered(Move move) {
+    move(&time, sizeof time), move(&taps_ready, sizeof taps_ready);
+    for (int i = 0; i < shape.streams; i++) {
+      Stream<P>& s = streams[i];
+      move(&s.last, sizeof s.last), move(&s.before, sizeof s.before);
+      move(s.condition, sizeof(float) * w.conditions);
+      move(s.taps, taps_bytes()), move(s.ring, ring_bytes());
+    }
+  }
+
+  int64_t save(char* state) override {
+    int64_t at = 0;
+    remembered([&](const void* piece, int64_t bytes) {
+      if (state) memcpy(state + at, piece, bytes);
+      at += bytes;
+    });
+    return at;
+  }
+
+  bool load(const char* state) override {
+    remembered([&](void* piece, int64_t bytes) {
+      memcpy(piece, state, bytes);
+      state += bytes;
+    });
+    bool sound = true;  // classes are believed from here on: they look up tables
+    for (int i = 0; i < shape.streams; i++) {
+      const Stream<P>& s = streams[i];
+      sound = sound && s.last >= 0 && s.last < shape.classes && s.before >= 0 && s.before <= shape.classes;
+    }
+    if (!sound) reset(-1);
+    return sound;
   }
 
   void condition(int stream, const float* latent, int64_t stride) override {

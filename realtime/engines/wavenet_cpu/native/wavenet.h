@@ -1,7 +1,7 @@
 // The WaveNet decoder's sample loop: one mu-law sample after the other, for any size.
 //
 // Threading model: a decoder belongs to one thread at a time, and takes no lock. Everything is allocated by
-// wn_create; wn_condition, wn_run, wn_decode and wn_reset neither allocate nor call the system.
+// wn_create; wn_condition, wn_run, wn_decode, wn_reset, wn_save and wn_load neither allocate nor call the system.
 // The C interface is called from Python through ctypes, which lets go of the interpreter's lock meanwhile.
 #pragma once
 #include <stddef.h>
@@ -56,6 +56,11 @@ WN_EXPORT void wn_run(void* decoder, int32_t count, const float* noise, const fl
 // latent [streams][D][frames], noise and audio [streams][frames * hop].
 WN_EXPORT void wn_decode(void* decoder, int32_t frames, const float* latent, const float* noise,
                          const float* temperature, float* audio);
+// Everything that a decoder remembers between two calls, of all streams, without an address: it may go on in
+// another decoder of the same shape, instruction set and precision. 0: that is no state; now it is as after a reset.
+WN_EXPORT int64_t wn_state_bytes(void* decoder);
+WN_EXPORT void wn_save(void* decoder, char* state);
+WN_EXPORT int32_t wn_load(void* decoder, const char* state);
 // fp32 only: from now on the largest magnitudes are gathered, input and gated [L][R], head and classify [S].
 WN_EXPORT void wn_record(void* decoder, float* maxima);
 WN_EXPORT int64_t wn_bytes(void* decoder);

@@ -1,0 +1,36 @@
+"""For objects whose state is where no walk over Python's objects finds it: in C++, or on a GPU.
+
+Threading model: whoever makes the audio calls `save_state` between two blocks; it neither waits nor allocates
+more than a few objects. `load_state` belongs to the construction.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+__all__ = ["Stateful"]
+
+
+class Stateful(ABC):
+    """Hands its state out and takes it back; a snapshot (realtime.audio.snapshot) looks no further into it.
+
+    state_layout: what the bytes mean, as a user may read it; state goes only between objects of one layout.
+    save_state: -> `out`, uint8 [state_bytes], without an address in it. load_state: from such an
+    array; ValueError: that cannot be a state.
+    """
+
+    @property
+    @abstractmethod
+    def state_layout(self) -> str: ...
+
+    @property
+    @abstractmethod
+    def state_bytes(self) -> int: ...
+
+    @abstractmethod
+    def save_state(self, out: np.ndarray) -> None: ...
+
+    @abstractmethod
+    def load_state(self, kept: np.ndarray) -> None: ...
