@@ -82,15 +82,15 @@ class CheckpointPlayer:
 
 
 class BundlePlayer:
-    """A bundle on ONNX Runtime, one block at a time: the arithmetic of the live loop."""
+    """A bundle one block at a time, on the engine that a performer would get."""
 
     def __init__(self, path: Path) -> None:
         from export.bundle import Bundle
-        from realtime.engines.onnx import OnnxEngine
+        from realtime.engines import load_engine
 
         try:
             bundle = Bundle.open(path)
-            self._engine = OnnxEngine(bundle, seed=0)
+            self._engine = load_engine(bundle, seed=0)
         except ValueError as error:  # of the bundle or of the engine: both are sentences
             raise UserError(str(error)) from None
         self.bundle = bundle
@@ -98,7 +98,11 @@ class BundlePlayer:
         self.name, self.sample_rate = path.name, manifest.sample_rate
         self.domains = tuple(d.id for d in manifest.domains)
         self.declared_lag_s = manifest.latency_samples / manifest.sample_rate
-        self.facts: dict[str, float | int | str] = {"bundle": path.name, "notes": manifest.notes}
+        self.facts: dict[str, float | int | str] = {
+            "bundle": path.name,
+            "engine": self._engine.name,
+            "notes": manifest.notes,
+        }
         self._block = manifest.block
 
     def latent(self, audio: Audio) -> Audio:
