@@ -15,6 +15,7 @@ from export.freeze import freeze
 from umtn.__main__ import main
 from umtn.config import preset
 from umtn.evaluation.players import BundlePlayer
+from umtn.training.add_domain import _read
 from umtn.training.alone import Heard, learn, reconstruction_loss
 from umtn.training.spectral_loss import BankSpectrumLoss
 from umtn.translator import Translator, build_decoder
@@ -58,6 +59,17 @@ def test_the_domain_is_added_and_nothing_else_changes(
     player = BundlePlayer(out)
     made = player.play(np.zeros(player.sample_rate, np.float32), ("my-saw",))["my-saw"]
     assert np.isfinite(made).all()
+
+
+@pytest.mark.parametrize("seconds", [[30], [30, 20], [5] * 12])
+def test_about_a_tenth_is_held_out_however_few_the_files(seconds: list[int], tmp_path: Path) -> None:
+    rate = 8000
+    for i, s in enumerate(seconds):
+        soundfile.write(tmp_path / f"{i}.wav", 0.1 * np.sin(np.arange(s * rate) * (0.1 + 0.01 * i)), rate)
+    train, valid = _read(tmp_path, rate, seed=0)
+    held_out = sum(map(len, valid)) / (rate * sum(seconds))
+    assert 0.08 <= held_out <= 0.12
+    assert sum(map(len, train)) + sum(map(len, valid)) == rate * sum(seconds)
 
 
 def test_learning_brings_the_recording_nearer() -> None:

@@ -29,7 +29,7 @@ __all__ = ["add_domain"]
 Floats = NDArray[np.float32]
 LEVEL_DBFS, PIECE_S = -23.0, 12.0  # recordings are levelled as the other domains' were, and cut into pieces
 GAINS_DB = (-18.0, 4.0)  # each piece is heard at another level, so that the decoder follows dynamics
-LEAST_S, VALID_SHARE, JUDGED_S = 20.0, 0.1, 60.0
+LEAST_S, VALID_SHARE, MOST_HELD_OUT, JUDGED_S = 20.0, 0.1, 0.25, 60.0
 
 
 def add_domain(
@@ -88,12 +88,14 @@ def _read(place: Path, rate: int, seed: int) -> tuple[list[Floats], list[Floats]
     if power.max() < 1e-8:
         raise UserError(f"'{place}' is silent; are these the right files?")
     gain = np.float32(10 ** (LEVEL_DBFS / 20) / np.sqrt(power[power > power.max() * 1e-4].mean()))
-    if len(read) == 1:
-        whole = together * gain
-        cut = round(len(whole) * (1 - VALID_SHARE))
-        return [whole[:cut]], [whole[cut:]]
-    splits = split_files({name: len(audio) for name, audio in read.items()}, VALID_SHARE, seed)
-    return tuple([gain * read[n] for n in read if splits[n] == side] for side in ("train", "valid"))  # type: ignore[return-value]
+    even: dict[str, Floats] = {name: np.asarray(gain * audio, np.float32) for name, audio in read.items()}
+    splits = split_files({name: len(audio) for name, audio in even.items()}, VALID_SHARE, seed)
+    valid = [even[name] for name in even if splits[name] == "valid"]
+    if valid and sum(map(len, valid)) <= MOST_HELD_OUT * len(together):
+        return [even[name] for name in even if splits[name] == "train"], valid
+    # few long files: the end of each instead
+    ends = [(audio, round(len(audio) * (1 - VALID_SHARE))) for audio in even.values()]
+    return [audio[:end] for audio, end in ends], [audio[end:] for audio, end in ends]
 
 
 def _listen(player: BundlePlayer, recordings: list[Floats], rate: int, seed: int) -> Iterator[Heard]:
