@@ -10,6 +10,7 @@ asked of the CPU at run time. So the file does not depend on the CPU, and a pack
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import platform
@@ -24,7 +25,7 @@ from pathlib import Path
 
 from realtime.errors import UserError
 
-__all__ = ["AVX2", "AVX512", "CompilerError", "Flags", "Kernel", "find_compiler"]
+__all__ = ["AVX2", "AVX512", "CompilerError", "Flags", "Kernel", "find_compiler", "opened"]
 
 SIMD = Path(__file__).resolve().with_name("simd")
 COMPILERS = ("c++", "g++", "clang++", "cl")
@@ -223,3 +224,11 @@ def _cache() -> Path:
     else:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return base / "umtn-live"
+
+
+def opened(library: Path, name: str) -> ctypes.CDLL:
+    """The compiled kernel; CompilerError, with what it is called, when the system does not load it."""
+    try:
+        return ctypes.CDLL(str(library))
+    except OSError as error:
+        raise CompilerError(f"{name} {library} cannot be loaded ({error})") from None

@@ -21,6 +21,7 @@ from realtime.engines.live_cpu.packing import (
 )
 from realtime.engines.live_cpu.weights import DecoderWeights, EncoderWeights
 from realtime.errors import UserError
+from realtime.native.build import opened
 from realtime.native.handle import Handle
 
 __all__ = ["ISAS", "NativePart", "supported"]
@@ -33,12 +34,7 @@ _FASTEST_FIRST = ("avx512", "avx2", "neon", "plain")
 @functools.cache
 def _library() -> ctypes.CDLL:
     path = build.library()
-    try:
-        native = ctypes.CDLL(str(path))
-    except OSError as error:
-        raise build.CompilerError(
-            f"the native kernel of `live` models {path} cannot be loaded ({error})"
-        ) from None
+    native = opened(path, "the native kernel of `live` models")
     native.live_encoder.argtypes = [POINTER(EncoderShape), POINTER(EncoderTensors), c_int32]
     native.live_decoder.argtypes = [POINTER(DecoderShape), POINTER(DecoderTensors), c_int32]
     native.live_encoder.restype = native.live_decoder.restype = c_void_p

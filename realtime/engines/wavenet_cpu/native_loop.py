@@ -15,6 +15,7 @@ from realtime.engines.wavenet_cpu import build
 from realtime.engines.wavenet_cpu.loops import BEYOND, Piece, SampleLoop
 from realtime.engines.wavenet_cpu.weights import Calibration, Steps, WavenetWeights, mulaw_table
 from realtime.errors import UserError
+from realtime.native.build import opened
 from realtime.native.handle import Handle
 
 __all__ = ["ISAS", "PRECISIONS", "NativeLoop", "supported"]
@@ -56,10 +57,7 @@ class _Steps(ctypes.Structure):
 @functools.cache
 def _library() -> ctypes.CDLL:
     path = build.library()
-    try:
-        native = ctypes.CDLL(str(path))
-    except OSError as error:
-        raise build.CompilerError(f"the native WaveNet kernel {path} cannot be loaded ({error})") from None
+    native = opened(path, "the native WaveNet kernel")
     native.wn_create.restype = c_void_p
     native.wn_create.argtypes = [POINTER(_Shape), POINTER(_Weights), POINTER(_Steps), c_int32, c_int32]
     for function, arguments in {
