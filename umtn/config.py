@@ -144,11 +144,8 @@ class Config:
     @property
     def ear(self) -> PitchEncoderConfig | None:
         """The pitch encoder's, if there is one in it."""
-        return (
-            self.encoder.ear
-            if isinstance(self.encoder, HeardEncoderConfig)
-            else (self.encoder if isinstance(self.encoder, PitchEncoderConfig) else None)
-        )
+        inner = self.encoder.ear if isinstance(self.encoder, HeardEncoderConfig) else self.encoder
+        return inner if isinstance(inner, PitchEncoderConfig) else None
 
     @property
     def latent_channels(self) -> int:

@@ -94,7 +94,7 @@ def load_engine(
         try:
             if build.ready() is not None:  # nobody waits a minute on stage
                 return checked(LiveCpuEngine(bundle, seed), bundle)
-        except UserError:  # ONNX Runtime plays as well, if three times slower
+        except UserError:  # ONNX Runtime plays as well, if slower
             pass
     if name == "torchscript":
         from realtime.engines.torchscript import TorchScriptEngine

@@ -59,6 +59,10 @@ def test_first_as_one_then_each_alone_behind_a_frozen_ear(data: Dataset, live: P
     first, second = (alone.translator.decoders[d] for d in tinydata.DOMAINS[:2])
     assert not _same(first.dilated, second.dilated)  # type: ignore[arg-type]
     assert _same(alone.translator.encoder.ear, ear)  # type: ignore[union-attr, arg-type]
+    own = alone.translator.decoders[tinydata.DOMAINS[1]].dilated
+    later = train(_wavenet(), data, out, minutes=5, resume=True, steps=0)  # without being told again
+    assert not later.config.training.shared
+    assert _same(later.translator.decoders[tinydata.DOMAINS[1]].dilated, own)  # type: ignore[arg-type]
     assert not _same(alone.translator.encoder.mouth, stored.encoder.mouth)  # type: ignore[union-attr, arg-type]
 
 

@@ -258,11 +258,10 @@ def train(
         )
     if resume and not there:
         raise UserError(f"There is no checkpoint to resume in '{out}'; leave --resume out to start one.")
-    if own_decoders:
-        config = replace(config, training=replace(config.training, shared=False))
-    if resume:
-        frozen = checkpoint.read_config(out)[0].training.frozen_ear  # its ear is in the checkpoint
-        config = replace(config, training=replace(config.training, frozen_ear=frozen))
+    begun = (checkpoint.read_config(out)[0] if resume else config).training
+    # an ear that was taken is in the checkpoint, and decoders that went on alone are never made one again
+    shared = config.training.shared and begun.shared and not own_decoders
+    config = replace(config, training=replace(config.training, shared=shared, frozen_ear=begun.frozen_ear))
     trainer = Trainer(config, data, out, minutes, seed, encoder)
     if resume:
         trainer.resume()

@@ -11,23 +11,14 @@ torch = pytest.importorskip("torch")
 
 from export.live_weights import decoder_weights, encoder_weights  # noqa: E402
 from export.probe import test_signal as made_up_tune  # noqa: E402
-from realtime.engines.live_cpu import build  # noqa: E402
-from realtime.engines.live_cpu.library import NativePart, supported  # noqa: E402
+from realtime.engines.live_cpu.library import NativePart  # noqa: E402
 from realtime.engines.live_cpu.weights import DecoderWeights, EncoderWeights  # noqa: E402
 from realtime.errors import UserError  # noqa: E402
+from tests.realtime.engines.live_kernels import ISAS  # noqa: E402
 from umtn.config import Character, Config, LiveDecoderConfig, PitchEncoderConfig, preset  # noqa: E402
 from umtn.latent import PitchLatent  # noqa: E402
 from umtn.translator import Translator  # noqa: E402
 
-
-def _isas() -> tuple[str, ...]:
-    try:
-        return supported()
-    except build.CompilerError:
-        return ()
-
-
-ISAS = _isas()
 pytestmark = pytest.mark.skipif(not ISAS, reason="no compiled kernel and no compiler")
 
 # nothing a multiple of anything; a unison, a stiff string, and no free channel

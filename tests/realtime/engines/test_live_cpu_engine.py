@@ -17,22 +17,13 @@ from realtime.audio.snapshot import Plan
 from realtime.engines import load_engine
 from realtime.engines.live_cpu import build
 from realtime.engines.live_cpu.engine import LiveCpuEngine
-from realtime.engines.live_cpu.library import supported
 from realtime.engines.onnx import OnnxEngine
 from realtime.errors import UserError
 from realtime.options import find_bundle
 from tests.export.toys import make_checkpoint
+from tests.realtime.engines.live_kernels import ISAS
 from tests.realtime.fakebundle import write_fake_bundle
 
-
-def _isas() -> tuple[str, ...]:
-    try:
-        return supported()
-    except build.CompilerError:
-        return ()
-
-
-ISAS = _isas()
 pytestmark = pytest.mark.skipif(not ISAS, reason="no compiled kernel and no compiler")
 
 
