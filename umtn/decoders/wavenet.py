@@ -64,13 +64,25 @@ class WaveNetDecoder(Decoder):
         return float("inf")  # through its own samples
 
     @torch.jit.unused
-    def logits(self, latent_BDT: Tensor, classes_BN: Tensor, watch: Watch | None = None) -> Tensor:
+    def before(self, classes_BN: Tensor) -> Tensor:
+        """The class before each sample; silence before the first."""
+        return F.pad(classes_BN[:, :-1], [1, 0], value=self.classes // 2)
+
+    @torch.jit.unused
+    def logits(
+        self,
+        latent_BDT: Tensor,
+        classes_BN: Tensor,
+        watch: Watch | None = None,
+        past_BN: Tensor | None = None,
+    ) -> Tensor:
         """Teacher-forced: logits [B, A, N] for each sample given those before it; N = T * hop.
 
+        past_BN: what the decoder is told came before each sample (default: the truth).
         watch(name, x_BNC) is shown what goes into every product: "input" and "gated" of each layer, "head", "classify".
         """
         watch = watch or (lambda name, x: None)
-        past = F.pad(classes_BN[:, :-1], [1, 0], value=self.classes // 2)
+        past = self.before(classes_BN) if past_BN is None else past_BN
         condition = self.condition(latent_BDT).transpose(1, 2).split(self._condition_widths(), dim=2)
         h = self.embed(past).to(condition[0].dtype)  # B, N, R
         opened: List[Tensor] = []

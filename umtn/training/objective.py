@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from umtn.config import LiveDecoderConfig
 from umtn.decoders.live import LiveDecoder
+from umtn.decoders.teacher import sample_loss
 from umtn.decoders.wavenet import WaveNetDecoder
 from umtn.heard_encoder import HeardEncoder
 from umtn.latent import split_latent
@@ -17,6 +18,7 @@ from umtn.mulaw import mulaw_encode
 from umtn.pitch_encoder import PitchEncoder
 from umtn.training.augment import add_noise, colour, frame_level, local_pitch_shift, uniform
 from umtn.training.batches import Batch
+from umtn.training.doubt import doubted
 from umtn.training.spectral_loss import BankSpectrumLoss
 from umtn.translator import Translator
 
@@ -25,6 +27,7 @@ __all__ = ["Objective"]
 ATTACK_S = 0.06  # a note's beginning, which its player waits for, counts several times
 ATTACK_WEIGHT = 3.0
 CENTS_WEIGHT, BEND_WEIGHT = 2.0, 3.0
+LOUDEST_DB = 4.0
 
 
 class Objective(nn.Module):
@@ -53,7 +56,7 @@ class Objective(nn.Module):
         lost = (level < 10 ** (-60 / 20)) & (batch.active.amax(dim=1) > 0) & batch.scored[:, None]
         weight = 1.0 - lost.float()
         weight[:, : self.warm_up] = 0
-        gain = 10 ** (uniform(-22, 4, b, generator) / 20)[:, None]
+        gain = 10 ** (uniform(self.config.training.quietest_db, LOUDEST_DB, b, generator) / 20)[:, None]
         source = torch.where(
             batch.paired[:, None], batch.source, local_pitch_shift(batch.source, generator, rate)
         )
@@ -75,7 +78,9 @@ class Objective(nn.Module):
             if len(rows):
                 domain = self.config.domains[index]
                 at = self._frames_of_target(attack.amax(dim=1))[rows]
-                part = self._decode_loss(domain, z[rows], targets[rows, k], weight[rows], allowed[rows], at)
+                part = self._decode_loss(
+                    domain, z[rows], targets[rows, k], weight[rows], allowed[rows], at, generator
+                )
                 loss = loss + part * len(rows) / int(batch.known.sum())
                 figures[domain] = float(part.detach())
         if heard is not None and not self.config.training.frozen_ear:
@@ -133,11 +138,18 @@ class Objective(nn.Module):
         return F.pad(x_BT, [lag, 0], value=1.0)[:, : x_BT.shape[1]]
 
     def _decode_loss(
-        self, domain: str, z: Tensor, target: Tensor, weight: Tensor, allowed: Tensor, attack: Tensor
+        self,
+        domain: str,
+        z: Tensor,
+        target: Tensor,
+        weight: Tensor,
+        allowed: Tensor,
+        attack: Tensor,
+        generator: torch.Generator,
     ) -> Tensor:
         decoder = self.translator.decoders[domain]
         if isinstance(decoder, WaveNetDecoder):
-            return self._sample_loss(decoder, z, target, weight)
+            return self._sample_loss(decoder, z, target, weight, generator)
         assert isinstance(decoder, LiveDecoder) and self.spectral is not None
         with self._mixed(z):
             amplitude, semitones, gains, _ = decoder.controls(z, decoder.init_state(len(z)))
@@ -145,7 +157,14 @@ class Objective(nn.Module):
         distance = self.spectral(decoder, *controls, target, weight, attack)
         return distance + self.config.training.ghost_weight * self._ghosts(controls[0], allowed, weight)  # type: ignore[no-any-return]
 
-    def _sample_loss(self, decoder: WaveNetDecoder, z: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    def _sample_loss(
+        self,
+        decoder: WaveNetDecoder,
+        z: Tensor,
+        target: Tensor,
+        weight: Tensor,
+        generator: torch.Generator,
+    ) -> Tensor:
         """Nats per sample over positions with a full receptive field; of the clip's end where a window is set."""
         hop, window = self.config.hop, round(self.config.training.window_s * self.config.sample_rate)
         history = math.ceil(decoder.history / hop)
@@ -154,11 +173,8 @@ class Objective(nn.Module):
             z, target, weight = z[:, :, -frames:], target[:, -frames * hop :], weight[:, -frames:].clone()
             weight[:, : min(history, frames // 2)] = 0
         classes = mulaw_encode(target, decoder.classes)
-        with self._mixed(z):
-            logits = decoder.logits(z, classes)
-        nll = F.cross_entropy(logits.float(), classes, reduction="none")
-        w = weight.repeat_interleave(hop, dim=1)
-        return (nll * w).sum() / w.sum().clamp(min=1.0)
+        past = doubted(decoder.before(classes), decoder.classes, generator)
+        return sample_loss(decoder, z, past, classes, weight)
 
     @staticmethod
     def _ghosts(amplitude_BPHT: Tensor, allowed_BPT: Tensor, weight_BT: Tensor) -> Tensor:

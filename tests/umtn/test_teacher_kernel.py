@@ -1,0 +1,73 @@
+"""The kernel that trains WaveNet decoders, against PyTorch's float32 pass: loss and every gradient."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from umtn.decoders import teacher_kernel
+from umtn.decoders.teacher import sample_loss
+from umtn.decoders.wavenet import WaveNetDecoder
+
+CLIPS, FRAMES = 2, 12
+
+
+def decoder(hop: int = 64) -> WaveNetDecoder:
+    torch.manual_seed(5)
+    return WaveNetDecoder(12, hop, blocks=2, layers=5, residual=32, skip=64, classes=96)
+
+
+@pytest.mark.parametrize("name", teacher_kernel.LEVELS)
+@pytest.mark.parametrize("silent_frames", [0, 5])
+def test_loss_and_gradients_are_those_of_pytorch(name: str, silent_frames: int) -> None:
+    at = teacher_kernel.LEVELS[name]
+    if at > teacher_kernel.level():
+        pytest.skip(f"this CPU does not multiply with {name}, or there is no compiler")
+    net = decoder()
+    latent = torch.randn(CLIPS, 12, FRAMES, requires_grad=True)
+    classes = torch.randint(1, 96, (CLIPS, FRAMES * 64))
+    past = classes.roll(1, dims=1)
+    weight = torch.rand(CLIPS, FRAMES) / 64
+    weight[:, :silent_frames] = 0
+    weight[1, 8] = 0
+
+    nll = F.cross_entropy(net.logits(latent, classes, past_BN=past), classes, reduction="none")
+    wanted = (nll * weight.repeat_interleave(64, dim=1)).sum()
+    wanted.backward()
+    truth = {n: p.grad.clone() for n, p in net.named_parameters()} | {"latent": latent.grad.clone()}
+    net.zero_grad()
+    latent.grad = None
+
+    condition = net.condition(latent).transpose(1, 2)
+    ours = teacher_kernel.nats(net, condition, past, classes, weight, at)
+    (2 * ours).backward()
+    assert ours.item() == pytest.approx(wanted.item(), rel=1e-3)
+    for n, p in [*net.named_parameters(), ("latent", latent)]:
+        off = (p.grad / 2 - truth[n]).norm() / truth[n].norm()
+        assert off < 0.08, f"{n}: {off:.3f} of its length off"  # bfloat16 products
+
+
+@pytest.mark.skipif(not teacher_kernel.level(), reason="no kernel for this CPU, or no compiler")
+def test_what_the_kernel_takes_and_what_pytorch_must() -> None:
+    like = torch.zeros(1)
+    assert teacher_kernel.available(decoder(), like)
+    assert not teacher_kernel.available(decoder(hop=80), like)
+    assert not teacher_kernel.available(decoder(), like.to("meta"))
+
+
+@pytest.mark.parametrize("hop", [64, 80])  # 80: by PyTorch's products everywhere
+def test_the_loss_falls_by_its_gradient(hop: int) -> None:
+    net = decoder(hop)
+    latent = torch.randn(CLIPS, 12, FRAMES)
+    classes = torch.randint(40, 50, (CLIPS, FRAMES * hop))
+    optimiser = torch.optim.Adam(net.parameters(), lr=3e-3)
+    nats = []
+    for _ in range(30):
+        loss = sample_loss(net, latent, net.before(classes), classes, torch.ones(CLIPS, FRAMES))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        nats.append(loss.item())
+    assert nats[0] > 4.2  # log(96) = 4.56: knows nothing
+    assert nats[-1] < 2.7  # ten classes are left: log(10) = 2.30

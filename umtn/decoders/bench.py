@@ -1,0 +1,89 @@
+"""What a training step of a WaveNet decoder costs on one thread, by our kernel and by PyTorch's products.
+
+python -m umtn.decoders.bench [--preset wavenet-live] [--clips 2] [--runs 6]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+
+from umtn.config import WaveNetConfig, preset
+from umtn.decoders import teacher_kernel
+from umtn.decoders.wavenet import WaveNetDecoder
+from umtn.errors import UserError
+
+__all__ = ["main", "table"]
+
+SECONDS = 0.33
+
+
+def table(name: str, clips: int, runs: int) -> str:
+    """Microseconds a sample, forward and backward, of each way there is here; the best of `runs`, taken in turns."""
+    config = preset(name)
+    c = config.decoder
+    if not isinstance(c, WaveNetConfig):
+        raise UserError(f"Preset '{name}' has no WaveNet decoder; wavenet-live and paper have.")
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    args = (config.latent_channels, config.hop, c.blocks, c.layers, c.residual, c.skip, c.classes)
+    net = WaveNetDecoder(*args)
+    frames = round(SECONDS * config.sample_rate / config.hop)
+    latent = torch.randn(clips, config.latent_channels, frames)
+    classes = torch.randint(1, c.classes, (clips, frames * config.hop))
+    ways: dict[str, Callable[[], torch.Tensor]] = {
+        "PyTorch's products": lambda: _products(net, latent, classes)
+    }
+    if teacher_kernel.available(net, latent):
+        for isa, at in teacher_kernel.LEVELS.items():
+            if at <= teacher_kernel.level():
+                ways[f"kernel, {isa}"] = lambda at=at: _kernel(net, latent, classes, at)  # type: ignore[misc]
+    best = dict.fromkeys(ways, float("inf"))
+    for _ in range(runs):
+        for way, loss in ways.items():
+            net.zero_grad()
+            start = time.thread_time()
+            loss().backward()  # type: ignore[no-untyped-call]
+            best[way] = min(best[way], (time.thread_time() - start) / classes.numel() * 1e6)
+    rows = [f"{name}, one thread      us a sample   of PyTorch's"]
+    first = next(iter(best.values()))
+    rows += [f"{way:<24} {us:>10.1f} {us / first:>13.2f}" for way, us in best.items()]
+    return "\n".join(rows)
+
+
+def _products(net: WaveNetDecoder, latent: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = net.logits(latent, classes)
+    return torch.nn.functional.cross_entropy(logits.float(), classes)
+
+
+def _kernel(net: WaveNetDecoder, latent: torch.Tensor, classes: torch.Tensor, at: int) -> torch.Tensor:
+    with torch.autocast("cpu", torch.bfloat16):
+        condition = net.condition(latent).transpose(1, 2)
+    even = torch.full((len(latent), latent.shape[2]), 1 / classes.numel())
+    return teacher_kernel.nats(net, condition, net.before(classes), classes, even, at)
+
+
+def main() -> int:
+    """Print the table; exit code 2 and one sentence for bad input."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--preset", default="wavenet-live")
+    parser.add_argument("--clips", type=int, default=2)
+    parser.add_argument("--runs", type=int, default=6)
+    args = parser.parse_args()
+    try:
+        print(table(args.preset, args.clips, args.runs))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

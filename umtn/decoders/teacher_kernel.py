@@ -1,0 +1,132 @@
+"""Teacher forcing on the CPU by our own kernel: loss and gradients of a WaveNet in one pass (`native/pass.h`).
+
+For CPUs that multiply in bfloat16 (AMX, AVX-512 BF16), under Linux; elsewhere `available` is False and PyTorch's
+products are used (`umtn.decoders.teacher`). Compiled once, at the first use, with the system's C++ compiler.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from realtime.native.build import AVX512, CompilerError, Kernel, opened
+
+if TYPE_CHECKING:
+    from umtn.decoders.wavenet import WaveNetDecoder
+
+__all__ = ["LEVELS", "TEACHER", "available", "level", "nats"]
+
+BLOCK = 32  # the kernel multiplies squares of this many rows and columns
+LEVELS = {"amx": 2, "bf16": 1}
+TEACHER = Kernel(
+    name="teacher",
+    title="the kernel that trains WaveNet decoders on a CPU",
+    sources=Path(__file__).resolve().with_name("native"),
+    units=("api",),
+    x86={
+        "amx": ((*AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16"), ("/arch:AVX512",)),
+        "bf16": ((*AVX512, "-mavx512bf16"), ("/arch:AVX512",)),
+    },
+    arm={},
+    instead="PyTorch's own products",
+)
+_SIZES = ("clips", "samples", "hop", "layers", "residual", "skip", "classes", "first")
+_PARAMETERS = (
+    "embed", "before", "now", "skip_w", "skip_b", "after_w", "after_b", "head_w", "head_b", "class_w", "class_b",
+)  # fmt: skip
+_INPUTS = ("past", "target", "weight", "condition", *_PARAMETERS)
+_GRADIENTS = tuple(f"d_{name}" for name in ("condition", *_PARAMETERS))
+
+
+class _Pass(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_int32) for name in _SIZES),
+        *((name, ctypes.c_void_p) for name in ("dilations", *_INPUTS, "loss", *_GRADIENTS)),
+    ]
+
+
+@functools.cache
+def _library() -> ctypes.CDLL:
+    return opened(TEACHER.library(), TEACHER.title)
+
+
+@functools.cache
+def level() -> int:
+    """What this CPU's kernel multiplies with: one of LEVELS, or 0 where there is none (no compiler, another CPU)."""
+    try:
+        return int(_library().teacher_best())
+    except CompilerError:
+        return 0
+
+
+def available(decoder: WaveNetDecoder, like: Tensor) -> bool:
+    """Whether the kernel can train this decoder: on a CPU that it knows, with sizes in whole blocks."""
+    sizes = (decoder.residual, decoder.skip, decoder.classes, decoder.hop)
+    return like.device.type == "cpu" and not any(s % BLOCK for s in sizes) and level() > 0
+
+
+class _Nats(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, dilations: list[int], at: int, past: Tensor, target: Tensor, weight: Tensor, *real: Tensor
+    ) -> Tensor:
+        inputs = [
+            past.int().contiguous(),
+            target.int().contiguous(),
+            weight.float().contiguous(),
+            *(x.detach().float().contiguous() for x in real),
+        ]
+        gradients = [torch.zeros_like(x) for x in inputs[3:]]
+        loss, steps = torch.zeros(1, dtype=torch.float64), torch.tensor(dilations, dtype=torch.int32)
+        (classes, residual), skip = inputs[4].shape, inputs[7].shape[1]
+        clips, samples = past.shape
+        frames = weight.shape[1]
+        first = int((weight > 0).any(dim=0).int().argmax()) * (samples // frames)
+        sizes = (clips, samples, samples // frames, len(dilations), residual, skip, classes, first)
+        done = _Pass(*sizes, *(x.data_ptr() for x in (steps, *inputs, loss, *gradients)))
+        if _library().teacher_pass(ctypes.byref(done), at):
+            raise MemoryError("too little memory for a training step; make the batch smaller")
+        ctx.gradients = gradients
+        return loss[0].float()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return (None,) * 5 + tuple(g * grads[0] for g in ctx.gradients)
+
+
+def nats(
+    decoder: WaveNetDecoder,
+    condition_BTC: Tensor,
+    past_BN: Tensor,
+    classes_BN: Tensor,
+    weight_BT: Tensor,
+    at: int | None = None,
+) -> Tensor:
+    """Sum over samples of weight * -log p(class | past, condition), with gradients; a scalar.
+
+    past_BN: the class before each sample. at: one of LEVELS' values (default: the best there is).
+    """
+    s = decoder.skip
+    taps = [d.weight for d in decoder.dilated]
+    out, bias = [o.weight for o in decoder.output], [o.bias for o in decoder.output]
+    real = (
+        condition_BTC,
+        decoder.embed.weight,
+        torch.stack([w[:, :, 0] for w in taps]),  # type: ignore[index]
+        torch.stack([w[:, :, 1] for w in taps]),  # type: ignore[index]
+        torch.stack([w[:s, :, 0] for w in out]),  # type: ignore[index]
+        torch.stack([b[:s] for b in bias]).sum(dim=0),  # type: ignore[index]
+        torch.stack([w[s:, :, 0] for w in out[:-1]]),  # type: ignore[index]
+        torch.stack([b[s:] for b in bias[:-1]]),  # type: ignore[index]
+        decoder.head.weight[:, :, 0],
+        decoder.head.bias,
+        decoder.classify.weight[:, :, 0],
+        decoder.classify.bias,
+    )
+    chosen = level() if at is None else at
+    return _Nats.apply(decoder.dilations, chosen, past_BN, classes_BN, weight_BT, *real)  # type: ignore[no-any-return, no-untyped-call]

@@ -1,0 +1,35 @@
+"""A past that is not to be trusted: what a sample loop hears of itself on stage is never as clean as a recording.
+
+Told the true past, a WaveNet predicts from it alone, does not listen to its latent, and drowns in its own noise as
+soon as it plays. So some of its past is blurred, and some clips begin from silence in the middle of a note, which only
+the latent tells of.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["doubted"]
+
+TRUE, SILENT = 0.25, 0.3  # shares of clips
+LEAST, MOST = 0.4, 5.0  # standard deviation of the blur, in 256ths of the classes
+
+
+def doubted(past_BN: Tensor, classes: int, generator: torch.Generator) -> Tensor:
+    """past_BN with each clip's own blur, and in some clips silence up to a moment in its second half."""
+    b, n = past_BN.shape
+    device = past_BN.device
+
+    def draw(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator, device=device)
+
+    spread = LEAST * (MOST / LEAST) ** draw(b, 1) * classes / 256
+    spread = torch.where(draw(b, 1) < TRUE, torch.zeros_like(spread), spread)
+    blur = torch.randn(b, n, generator=generator, device=device) * spread
+    # class 0 lies below -1: it is never drawn
+    heard = (past_BN + blur.round().long()).clamp(1, classes - 1)
+    until = torch.where(
+        draw(b, 1) < SILENT, n // 4 + draw(b, 1) * (n - n // 4), torch.zeros(b, 1, device=device)
+    )
+    return torch.where(torch.arange(n, device=device) < until, classes // 2, heard)
