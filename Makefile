@@ -30,7 +30,7 @@ bench: $(VENV)/.play
 
 evaluate: $(VENV)/.test
 	$(RUN) -m umtn render out/evaluation --minutes 4 --seed 7777 --valid-share 0 --fonts timgm6mb \
-		--instruments domains,violin,nylon_guitar,singing,alto_sax,koto,detuned_guitar
+		--instruments domains,violin,singing,alto_sax,koto,detuned_guitar
 	$(RUN) -m umtn render out/evaluation --minutes 4 --seed 7777 --valid-share 0 --fonts fluidr3 \
 		--instruments accordion,whistle
 	$(RUN) -m umtn evaluate realtime/bundles/live.umtn --data out/evaluation \

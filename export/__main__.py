@@ -1,6 +1,6 @@
 """Makes and verifies bundles.
 
-python -m export CHECKPOINT -o NAME.umtn [--torchscript] [--name TEXT] [--domains a,b]
+python -m export CHECKPOINT -o NAME.umtn [--torchscript] [--name TEXT] [--domains a,b] [--temperature X]
 python -m export verify NAME.umtn [--checkpoint CHECKPOINT]
 """
 
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from export.bundle import Bundle, BundleError, write_bundle
+from export.manifest import LEAST_TEMPERATURE, MOST_TEMPERATURE
 
 __all__ = ["main"]
 
@@ -57,6 +58,13 @@ def _export_options() -> argparse.ArgumentParser:
         metavar="FILE",
         help="a recording on which int8 engines of WaveNet decoders are calibrated (default: a made-up tune)",
     )
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="that WaveNet decoders sound best at, 0.05 to 2 (default: 1, as trained); a performer's 1 then means it",
+    )
     parser.add_argument("--licence", default="", help="of the weights")
     parser.add_argument("--notes", default="", help="what it was trained on")
     return parser
@@ -81,6 +89,10 @@ def _export(options: argparse.Namespace) -> int:
         raise BundleError(f"a bundle's name ends in .umtn, but {output.name!r} was given")
     if not output.parent.is_dir():
         raise BundleError(f"there is no folder {output.parent} to write {output.name} to")
+    if not LEAST_TEMPERATURE <= options.temperature <= MOST_TEMPERATURE:
+        raise BundleError(
+            f"--temperature takes {LEAST_TEMPERATURE:g} to {MOST_TEMPERATURE:g}, but {options.temperature:g} came"
+        )
     if output.is_dir():
         raise BundleError(f"{output} is a folder, but a bundle is one file")
     from export.freeze import freeze
@@ -104,6 +116,7 @@ def _export(options: argparse.Namespace) -> int:
         options.notes,
         lambda line: print(f"  {line}", flush=True),
         sound,
+        options.temperature,
     )
     write_bundle(output, manifest, files)
     known = ", ".join(domain.id for domain in manifest.domains)

@@ -16,6 +16,8 @@ from umtn.streaming import StreamingModule
 
 __all__ = ["activation_maxima"]
 
+PIECE = 1 << 16  # samples at once, each such piece after silence: all layers' signals lie in memory
+
 
 @torch.no_grad()
 def activation_maxima(
@@ -25,13 +27,22 @@ def activation_maxima(
     n = len(audio) // encoder.block * encoder.block
     heard = torch.from_numpy(np.ascontiguousarray(audio[:n], np.float32))[None, None]
     latent, _ = encoder.step(heard, encoder.init_state(1))
-    found: dict[str, list[Tensor]] = {"input": [], "gated": [], "head": [], "classify": []}
+    frames = max(1, PIECE // decoder.hop)
+    found: dict[str, Tensor] = {}
+    for z, x in zip(latent.split(frames, dim=2), heard[:, 0].split(frames * decoder.hop, dim=1), strict=True):
+        for name, largest in _maxima(decoder, z, mulaw_encode(x, decoder.classes)).items():
+            found[name] = torch.maximum(found.get(name, largest), largest)
+    return found
+
+
+def _maxima(decoder: WaveNetDecoder, latent_BDT: Tensor, classes_BN: Tensor) -> dict[str, Tensor]:
+    seen: dict[str, list[Tensor]] = {"input": [], "gated": [], "head": [], "classify": []}
 
     def watch(name: str, x_BNC: Tensor) -> None:
-        found[name].append(x_BNC.abs().amax(dim=(0, 1)))
+        seen[name].append(x_BNC.abs().amax(dim=(0, 1)))
 
-    decoder.logits(latent, mulaw_encode(heard[:, 0], decoder.classes), watch)
+    decoder.logits(latent_BDT, classes_BN, watch)
     return {
         f"calibration.{name}": torch.stack(layers) if name in ("input", "gated") else layers[0]
-        for name, layers in found.items()
+        for name, layers in seen.items()
     }

@@ -15,7 +15,14 @@ from export import onnx as onnx_graphs
 from export.bundle import PROBE, BundleError, Domain, Graph, Manifest, PitchLayout, Probe
 from export.calibration import activation_maxima
 from export.latency import measure_latency, measure_onset_ms
-from export.live_weights import ENCODER_WEIGHTS, decoder_weights, encoder_weights, weights_path
+from export.live_weights import (
+    ENCODER_WEIGHTS,
+    decoder_weights,
+    encoder_weights,
+    parameters,
+    smallest,
+    weights_path,
+)
 from export.probe import make_probe, pack, test_signal
 from export.sample_loop import export_wavenet
 from export.steppers import OnnxStepper, stream
@@ -24,6 +31,7 @@ from umtn.config import Config, PitchEncoderConfig
 from umtn.decoders.base import Decoder
 from umtn.decoders.live import LiveDecoder
 from umtn.decoders.wavenet import WaveNetDecoder
+from umtn.heard_encoder import HeardEncoder
 from umtn.pitch_encoder import PitchEncoder
 from umtn.streaming import StreamingModule
 from umtn.translator import Translator
@@ -72,10 +80,12 @@ def freeze(
     notes: str = "",
     report: Callable[[str], None] = lambda line: None,
     sound: np.ndarray | None = None,
+    temperature: float = 1.0,
 ) -> tuple[Manifest, dict[str, bytes]]:
     """The manifest without hashes and every file; BundleError when the model cannot be played or differs.
 
-    sound: [N] at the model's rate, on which int8 engines are calibrated (default: a made-up tune).
+    sound: [N] at the model's rate, on which int8 engines are calibrated (default: a made-up tune). temperature: that
+    autoregressive decoders sound best at.
     """
     config = translator.config
     encoder = streaming_encoder(translator)
@@ -119,6 +129,7 @@ def freeze(
         graphs=graphs,
         probe=Probe(blocks),
         pitch_latent=_pitch_latent(config, decoders),
+        temperature=temperature,
     )
     report(f"probe: {blocks} blocks, ONNX differs from PyTorch by {_self_test(manifest, files, probe):.1e}")
     return manifest, files
@@ -147,17 +158,11 @@ def _export(decoder: Decoder, block: int) -> tuple[bytes, Graph]:
     return export_wavenet(decoder)
 
 
-def _smallest(value: torch.Tensor) -> torch.Tensor:
-    """In 16 bits if it loses nothing there."""
-    half = value.half()
-    return half if torch.equal(half.float(), value) else value
-
-
 def _weights(
     decoder: WaveNetDecoder, config: Config, encoder: StreamingModule, sound: np.ndarray | None
 ) -> bytes:
     """For native engines: PyTorch's names and shapes and what int8 scales by, the decoder's config as metadata."""
-    tensors = {name: _smallest(value.detach().contiguous()) for name, value in decoder.state_dict().items()}
+    tensors = {name: smallest(value) for name, value in parameters(decoder).items()}
     if sound is None:
         sound = test_signal(CALIBRATION_SECONDS * config.sample_rate, config.sample_rate)
     tensors |= activation_maxima(encoder, decoder, sound)
@@ -170,13 +175,15 @@ def _weights(
 
 
 def _live_weights(encoder: StreamingModule, decoders: dict[str, Decoder], config: Config) -> dict[str, bytes]:
-    """For the native engine of `live` models, which plays all of a bundle or nothing."""
-    if not isinstance(encoder, PitchEncoder) or not isinstance(config.encoder, PitchEncoderConfig):
+    """For the native engine of `live` models, which plays all of one; of a WaveNet's bundle it is the encoder."""
+    if not isinstance(encoder, PitchEncoder | HeardEncoder) or config.ear is None:
+        return {}
+    if config.ear.longest % config.hop:  # the native encoder counts windows in hops
         return {}
     live = {id: d for id, d in decoders.items() if isinstance(d, LiveDecoder)}
-    if len(live) < len(decoders):
+    if isinstance(encoder, PitchEncoder) and len(live) < len(decoders):
         return {}
-    layout = dataclasses.asdict(config.encoder.layout)
+    layout = dataclasses.asdict(config.ear.layout)
     files = {weights_path(id): decoder_weights(d, layout, config.sample_rate) for id, d in live.items()}
     return files | {ENCODER_WEIGHTS: encoder_weights(encoder, config)}
 

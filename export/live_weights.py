@@ -1,7 +1,8 @@
 """What the native engine of `live` models needs to know, as safetensors: PyTorch's names and shapes, and tables.
 
-`weights/encoder.safetensors` holds the pitch encoder and its analysis as `export.analysis` writes it,
-`weights/<domain>.safetensors` a decoder; the metadata says which kind, and the sizes.
+`weights/encoder.safetensors` holds the pitch encoder and its analysis as `export.analysis` writes it, and the mouth
+of an encoder that WaveNet decoders listen to; `weights/<domain>.safetensors` a decoder; the metadata says which
+kind, and the sizes.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ import torch
 from torch import Tensor
 
 from export.analysis import Bins, Source, expanded, factorise, full_kernels
-from umtn.config import Config
+from umtn.config import Config, HeardEncoderConfig
 from umtn.decoders.live import LiveDecoder
+from umtn.heard_encoder import HeardEncoder
 from umtn.pitch_encoder import PitchEncoder
 from umtn.streaming import StreamingModule
 
@@ -28,7 +30,11 @@ __all__ = [
     "analysis_error",
     "decoder_weights",
     "differing",
+    "ear_of",
+    "encoder_parameters",
     "encoder_weights",
+    "parameters",
+    "smallest",
     "weights_path",
 ]
 
@@ -40,16 +46,32 @@ def weights_path(domain: str) -> str:
     return f"weights/{domain}.safetensors"
 
 
-def encoder_weights(encoder: PitchEncoder, config: Config) -> bytes:
+def ear_of(encoder: StreamingModule) -> PitchEncoder | None:
+    """The pitch encoder, if there is one in it."""
+    inner = encoder.ear if isinstance(encoder, HeardEncoder) else encoder
+    return inner if isinstance(inner, PitchEncoder) else None
+
+
+def encoder_parameters(encoder: StreamingModule) -> dict[str, Tensor]:
+    """As the file names them: the ear's own names, `mouth.` before the mouth's."""
+    if not isinstance(encoder, HeardEncoder):
+        return parameters(encoder)
+    mouth = {f"mouth.{name}": smallest(value) for name, value in parameters(encoder.mouth).items()}
+    return parameters(encoder.ear) | mouth
+
+
+def encoder_weights(whole: PitchEncoder | HeardEncoder, config: Config) -> bytes:
     """The file of an encoder."""
+    encoder = ear_of(whole)
+    assert encoder is not None and config.ear is not None
     sources, fine, quick = factorise(encoder.spectrum)
-    tensors = _parameters(encoder)
+    tensors = encoder_parameters(whole)
     for i, source in enumerate(sources):
         tensors[f"analysis.source.{i}"] = _float(source.basis)
     for i, bins in enumerate([*fine, *quick]):
         tensors[f"analysis.bins.{i}"] = _float(bins.kernel)
     about = {
-        **dataclasses.asdict(config.encoder),
+        **dataclasses.asdict(config.ear),
         "rate": config.sample_rate,
         "hop": encoder.hop,
         "semitones": encoder.spectrum.semitones,
@@ -58,7 +80,12 @@ def encoder_weights(encoder: PitchEncoder, config: Config) -> bytes:
         "fine": [bins.source for bins in fine],
         "quick": [bins.source for bins in quick],
     }
-    return safetensors.torch.save(tensors, {"encoder": json.dumps(about)})
+    metadata = {"encoder": json.dumps(about)}
+    if isinstance(config.encoder, HeardEncoderConfig):
+        told = dataclasses.asdict(config.encoder)
+        told["layout"] = told.pop("ear")["layout"]
+        metadata["mouth"] = json.dumps(told)
+    return safetensors.torch.save(tensors, metadata)
 
 
 def decoder_weights(decoder: LiveDecoder, layout: dict[str, int], rate: int) -> bytes:
@@ -86,14 +113,14 @@ def decoder_weights(decoder: LiveDecoder, layout: dict[str, int], rate: int) -> 
         "silent": decoder.silent,
         "stride": decoder.stride,
     }
-    tensors = _parameters(decoder) | {name: value.contiguous() for name, value in tables.items()}
+    tensors = parameters(decoder) | {name: value.contiguous() for name, value in tables.items()}
     return safetensors.torch.save(tensors, {"decoder": json.dumps(about)})
 
 
-def differing(stored: Mapping[str, Tensor], module: StreamingModule) -> str:
-    """The first of the module's parameters that the file has not or has otherwise; empty where there is none."""
-    for name, value in _parameters(module).items():
-        if name not in stored or not torch.equal(stored[name], value):
+def differing(stored: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
+    """The first of the wanted parameters that the file has not or has otherwise; empty where there is none."""
+    for name, value in wanted.items():
+        if name not in stored or not torch.equal(stored[name].to(value.dtype), value):
             return name
     return ""
 
@@ -119,8 +146,15 @@ def _about(data: bytes) -> dict[str, Any]:
     return json.loads(header["__metadata__"]["encoder"])  # type: ignore[no-any-return]
 
 
-def _parameters(module: StreamingModule) -> dict[str, Tensor]:
+def parameters(module: StreamingModule) -> dict[str, Tensor]:
+    """A module's, as they are written."""
     return {name: value.detach().contiguous() for name, value in module.state_dict().items()}
+
+
+def smallest(value: Tensor) -> Tensor:
+    """In 16 bits if it loses nothing there."""
+    half = value.half()
+    return half if torch.equal(half.float(), value) else value
 
 
 def _float(array: np.ndarray) -> Tensor:

@@ -30,6 +30,7 @@ FORMAT_VERSION = 1
 DTYPES = ("float32", "float64", "int64")
 MAX_STATE_ELEMENTS = 1 << 26  # of one graph
 MAX_DOMAINS = 128
+LEAST_TEMPERATURE, MOST_TEMPERATURE = 0.05, 2.0
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -111,6 +112,7 @@ class Manifest:
 
     `latency_samples`: the model's own lag at `sample_rate`, measured, without the block a host must gather.
     `pitch_latent`: what the latent's channels mean, where they mean pitches; optional in the file.
+    `temperature`: that autoregressive decoders sound best at, 1 = as trained; optional in the file.
     """
 
     name: str
@@ -128,6 +130,12 @@ class Manifest:
     files: dict[str, str] = field(default_factory=dict)
     probe: Probe = Probe(1)
     pitch_latent: PitchLayout | None = None
+    temperature: float = 1.0
+
+    @property
+    def sampled(self) -> bool:
+        """Whether its decoders draw sample by sample: then their graphs take the temperature of the drawing."""
+        return all(any(p.name == "temperature" for p in self.graphs[d.graph].inputs) for d in self.domains)
 
     def to_json(self) -> str:
         """The text of manifest.json."""
@@ -140,6 +148,8 @@ class Manifest:
             del graph["path"]
         if self.pitch_latent is None:
             del tree["pitch_latent"]
+        if self.temperature == 1.0:
+            del tree["temperature"]
         tree["files"] = {name: {"sha256": digest} for name, digest in self.files.items()}
         return json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False)
 
@@ -153,7 +163,7 @@ class Manifest:
                 raise
             raise BundleError(f"manifest.json is not readable JSON ({error})") from None
         _check_version(tree)
-        values = _take(tree, "manifest.json", _MANIFEST, {"pitch_latent": dict})
+        values = _take(tree, "manifest.json", _MANIFEST, {"pitch_latent": dict, "temperature": float})
         del values["format"], values["format_version"]
         values["graphs"] = {path: _graph(path, entry) for path, entry in values["graphs"].items()}
         values["domains"] = tuple(
@@ -186,6 +196,11 @@ class Manifest:
             _fail(f"probe.tolerance is {self.probe.tolerance}, but must lie between 0 and 1")
         if self.block % self.hop:
             _fail(f"block {self.block} is no multiple of hop {self.hop}")
+        if not LEAST_TEMPERATURE <= self.temperature <= MOST_TEMPERATURE:
+            _fail(
+                f"temperature is {self.temperature:g}, but must lie from {LEAST_TEMPERATURE:g} to "
+                f"{MOST_TEMPERATURE:g}"
+            )
         self._check_pitches()
         ids = [domain.id for domain in self.domains]
         for name in ids:

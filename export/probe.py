@@ -13,6 +13,7 @@ from export.bundle import BundleError
 from export.steppers import module_stepper, stream
 from umtn.decoders.base import Decoder
 from umtn.decoders.wavenet import WaveNetDecoder
+from umtn.mulaw import mulaw_encode
 from umtn.streaming import StreamingModule
 
 __all__ = ["make_probe", "pack", "probe_blocks", "test_signal", "untied_noise"]
@@ -21,6 +22,7 @@ SECONDS = 0.5
 SAMPLED_SECONDS = 0.06  # autoregressive decoders are slow here, and every sample is a test of its own
 TIE = 2e-6  # how far a uniform number must stay from the border between two classes
 MOST_DRAWS = 2000
+PIECE = 32  # samples drawn between two looks for ties
 
 
 def test_signal(samples: int, rate: int, seed: int = 0) -> np.ndarray:
@@ -74,35 +76,56 @@ def untied_noise(
     """Uniform noise [samples] under which no decoder's draw hangs on the last bits of a sum.
 
     A sampled decoder that draws another class once runs elsewhere from then on, so that one rounding
-    difference between two engines would look like a fault. Three streams per decoder are drawn with the
-    noise, a little more and a little less; where they part, the noise from there on is drawn anew.
+    difference between two engines would look like a fault. So the noise is drawn anew wherever it falls beside a
+    border: what is drawn piece by piece is then given to the parallel form, which knows every sample's borders.
     """
     random = np.random.default_rng(seed)
     noise = random.random(samples, dtype=np.float32)
     if not sampled:
         return noise
-    states = {id: decoder.init_state(3) for id, decoder in sampled.items()}
     frames, size = latent_1DT.shape[2] // blocks, samples // blocks
-    nudges = torch.tensor([0.0, TIE, -TIE])[:, None, None]
-    for block in range(blocks):
-        latent = torch.from_numpy(latent_1DT[:, :, block * frames : (block + 1) * frames]).expand(3, -1, -1)
-        row = noise[block * size : (block + 1) * size]
+    hop = size // frames
+    latent = torch.from_numpy(latent_1DT)
+    voices = [_Voice(decoder, latent) for decoder in sampled.values()]
+    for start in range(0, samples, piece := math.gcd(PIECE, hop)):
+        row = noise[start : start + piece]
         for _ in range(MOST_DRAWS):
-            rows = (torch.from_numpy(row) + nudges).clamp(0, 1 - 2**-24)
-            results = {
-                id: d.decode_step(latent, rows, torch.ones(1), states[id]) for id, d in sampled.items()
-            }
-            parted = torch.stack([(audio != audio[:1]).any(0)[0] for audio, _ in results.values()]).any(0)
-            if not parted.any():
+            tied = np.stack([voice.ties(start, row) for voice in voices]).any(0)
+            if not tied.any():
                 break
-            first = int(parted.nonzero()[0])
-            row[first:] = random.random(size - first, dtype=np.float32)
+            first = int(tied.argmax())
+            row[first:] = random.random(piece - first, dtype=np.float32)
         else:
             raise BundleError(
                 f"no noise without a tie was found in {MOST_DRAWS} draws; are the weights sane?"
             )
-        states = {id: state for id, (_, state) in results.items()}
+        for voice in voices:
+            voice.keep()
     return noise
+
+
+class _Voice:
+    """A sampled decoder that draws a piece as often as it must, and keeps the last."""
+
+    def __init__(self, decoder: WaveNetDecoder, latent_1DT: torch.Tensor) -> None:
+        self.decoder, self.latent = decoder, latent_1DT
+        self.state = self.next = decoder.init_state(1)
+        self.classes = self.drawn = torch.zeros(1, 0, dtype=torch.int64)
+
+    def ties(self, start: int, row: np.ndarray) -> np.ndarray:
+        """Of the samples from `start` on: whether the uniform number lies beside a border of its draw."""
+        hop, uniform = self.decoder.hop, torch.from_numpy(row)
+        frame = self.latent[:, :, start // hop : start // hop + 1]
+        audio, self.next = self.decoder.decode_step(frame, uniform[None, None], torch.ones(1), self.state)
+        self.drawn = torch.cat([self.classes, mulaw_encode(audio[0], self.decoder.classes)], dim=1)
+        frames = math.ceil(self.drawn.shape[1] / hop)
+        past = torch.nn.functional.pad(self.drawn, [0, frames * hop - self.drawn.shape[1]])
+        logits = self.decoder.logits(self.latent[:, :, :frames], past)[0, :, start : start + len(row)].T
+        borders = torch.cumsum(torch.softmax(logits, dim=1), dim=1)
+        return ((borders - uniform[:, None]).abs() <= TIE).any(1).numpy()  # type: ignore[no-any-return]
+
+    def keep(self) -> None:
+        self.state, self.classes = self.next, self.drawn
 
 
 def pack(arrays: Mapping[str, np.ndarray]) -> bytes:

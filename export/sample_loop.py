@@ -4,10 +4,13 @@ latent -> condition ---------------------------------.
 noise  -> [hop, 1] -------------------------.         |
 state  -> Loop( hop times: state, class <- sample_step(condition, noise[i], temperature, state) )
                 '-> classes [hop, 1] -> mu-law decoding -> audio
+
+Weights that lose nothing in 16 bits are stored so, behind a `Cast` that a runtime folds away as it loads the graph.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, compose, helper, numpy_helper
@@ -19,6 +22,8 @@ from umtn.decoders.wavenet import WaveNetDecoder
 from umtn.mulaw import mulaw_decode
 
 __all__ = ["export_wavenet"]
+
+LARGE = 256  # numbers; of fewer the cast would take more room than it saves
 
 
 class _Sample(nn.Module):
@@ -78,8 +83,9 @@ def export_wavenet(decoder: WaveNetDecoder) -> tuple[bytes, Graph]:
     weights = [numpy_helper.from_array(value.numpy(), name) for name, value in constants.items()]
     for part in parts.values():
         weights.extend(part.graph.initializer)
+    widened, weights = _halved(weights)
     graph = helper.make_graph(
-        nodes,
+        [*widened, *nodes],
         "wavenet",
         [*map(_value, (latent, noise, temperature)), *map(_value, states)],
         [_value(audio), *(_value(Port(s.output, s.shape, s.dtype)) for s in states)],
@@ -92,6 +98,21 @@ def export_wavenet(decoder: WaveNetDecoder) -> tuple[bytes, Graph]:
     )
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString(), Graph("", "", (latent, noise, temperature), (audio,), states)
+
+
+def _halved(weights: list[onnx.TensorProto]) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    """Casts back to 32 bits, and the weights, those in 16 bits that are worth it and lose nothing."""
+    casts, kept = [], []
+    for weight in weights:
+        if weight.data_type == TensorProto.FLOAT:
+            value = numpy_helper.to_array(weight)
+            half = value.astype(np.float16)
+            if value.size >= LARGE and np.array_equal(half.astype(np.float32), value):
+                name = f"{weight.name}.half"
+                casts.append(helper.make_node("Cast", [name], [weight.name], to=TensorProto.FLOAT))
+                weight = numpy_helper.from_array(half, name)
+        kept.append(weight)
+    return casts, kept
 
 
 def _parts(decoder: WaveNetDecoder) -> dict[str, onnx.ModelProto]:

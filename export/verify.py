@@ -17,23 +17,29 @@ import torch
 from export.analysis import TOLERANCE
 from export.bundle import Bundle, BundleError, Domain
 from export.freeze import pick_domains, streaming_encoder
-from export.live_weights import ENCODER_WEIGHTS, analysis_error, differing, weights_path
+from export.live_weights import (
+    ENCODER_WEIGHTS,
+    analysis_error,
+    differing,
+    ear_of,
+    encoder_parameters,
+    parameters,
+    weights_path,
+)
 from export.probe import test_signal
 from export.steppers import OnnxStepper, Stepper, module_stepper, script_stepper, stream
 from umtn.decoders.base import Decoder
 from umtn.decoders.wavenet import WaveNetDecoder, draw
 from umtn.mulaw import mulaw_decode
-from umtn.pitch_encoder import PitchEncoder
+from umtn.streaming import StreamingModule
 from umtn.translator import Translator
-
-CALIBRATION = "calibration."  # beside the weights, for int8 engines
 
 __all__ = ["LIMIT", "Row", "format_table", "verify"]
 
 LIMIT = 1e-5
 ANALYSIS_LIMIT = 2 * TOLERANCE  # of a kernel's norm: what was left out, and rounding
 TIE = 1e-5  # of the uniform number: two engines' sums of up to 256 probabilities differ by less
-SECONDS, SAMPLED_SECONDS = 0.6, 0.08
+SECONDS, SAMPLED_SECONDS = 0.6, 0.05
 PIECES = (1, 2, 5)
 
 
@@ -94,8 +100,7 @@ def _probe_rows(bundle: Bundle) -> Iterator[Row]:
 
 def _engine_rows(bundle: Bundle, translator: Translator | None) -> Iterator[Row]:
     manifest = bundle.manifest
-    native = any(name.startswith("weights/") for name in bundle.names)
-    sampled = native and ENCODER_WEIGHTS not in bundle.names
+    sampled = manifest.sampled
     blocks = max(
         11,
         int((SAMPLED_SECONDS if sampled else SECONDS) * manifest.sample_rate / manifest.block),
@@ -113,7 +118,7 @@ def _engine_rows(bundle: Bundle, translator: Translator | None) -> Iterator[Row]
         latent = stream(next(iter(engines.values())), [audio], blocks, blocks)
         yield from _compare(manifest.encoder, engines, [audio], blocks, latent)
     if translator is not None and ENCODER_WEIGHTS in bundle.names:
-        yield from _live_weights_rows(bundle, translator)
+        yield from _encoder_weights_rows(bundle, streaming_encoder(translator))
     for domain in manifest.domains:
         decoder = None if translator is None else _decoder(translator, domain)
         engines = _engines(bundle, domain.graph, domain.id, decoder)
@@ -122,8 +127,10 @@ def _engine_rows(bundle: Bundle, translator: Translator | None) -> Iterator[Row]
         ports = [latent] + [noise for port in manifest.graphs[domain.graph].inputs if port.name == "noise"]
         if isinstance(decoder, WaveNetDecoder):
             yield from _compare_draws(domain.graph, decoder, engines, latent, noise, blocks)
-            yield _weights_row(bundle, domain, decoder)
+            yield _weights_row(bundle, weights_path(domain.id), parameters(decoder))
         elif not sampled:
+            if decoder is not None and ENCODER_WEIGHTS in bundle.names:
+                yield _weights_row(bundle, weights_path(domain.id), parameters(decoder))
             yield from _compare(
                 domain.graph,
                 engines,
@@ -241,37 +248,20 @@ def _is_tie(
     return bool((audio[:, 0, sample] - value).abs().min() <= LIMIT)
 
 
-def _weights_row(bundle: Bundle, domain: Domain, decoder: WaveNetDecoder) -> Row:
-    path = weights_path(domain.id)
+def _weights_row(bundle: Bundle, path: str, wanted: dict[str, torch.Tensor]) -> Row:
+    """What a native engine plays from: equal parameters."""
     if path not in bundle.names:
         return Row(path, "safetensors", "-", float("nan"), 0.0, "missing")
-    stored, wanted = safetensors.torch.load(bundle.read(path)), decoder.state_dict()
-    stored = {name: value for name, value in stored.items() if not name.startswith(CALIBRATION)}
-    same = stored.keys() == wanted.keys() and all(
-        torch.equal(stored[k].to(wanted[k].dtype), wanted[k]) for k in wanted
-    )
-    return Row(
-        path,
-        "safetensors",
-        "-",
-        0.0 if same else float("nan"),
-        0.0,
-        "" if same else "other weights",
-    )
+    other = differing(safetensors.torch.load(bundle.read(path)), wanted)
+    remark = f"other {other}" if other else ""
+    return Row(path, "safetensors", "-", float("nan") if other else 0.0, 0.0, remark)
 
 
-def _live_weights_rows(bundle: Bundle, translator: Translator) -> Iterator[Row]:
-    """What the native engine of `live` models plays from: equal parameters, and an analysis within rounding."""
-    encoder = streaming_encoder(translator)
-    parts = {ENCODER_WEIGHTS: encoder}
-    parts |= {weights_path(d.id): _decoder(translator, d) for d in bundle.manifest.domains}
-    for path, module in parts.items():
-        other = differing(safetensors.torch.load(bundle.read(path)), module) if path in bundle.names else ""
-        missing = "" if path in bundle.names else "missing"
-        remark = missing or (f"other {other}" if other else "")
-        yield Row(path, "safetensors", "-", float("nan") if remark else 0.0, 0.0, remark)
-    if isinstance(encoder, PitchEncoder):
-        error = analysis_error(bundle.read(ENCODER_WEIGHTS), encoder)
+def _encoder_weights_rows(bundle: Bundle, encoder: StreamingModule) -> Iterator[Row]:
+    """Its parameters, and an analysis within rounding."""
+    yield _weights_row(bundle, ENCODER_WEIGHTS, encoder_parameters(encoder))
+    if (ear := ear_of(encoder)) is not None:
+        error = analysis_error(bundle.read(ENCODER_WEIGHTS), ear)
         yield Row(ENCODER_WEIGHTS, "analysis", "-", error, ANALYSIS_LIMIT)
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["main", "measure"]
 
 STEPS = 2000
+MOST_S = 4.0  # for one figure: what is far too slow needs not be measured a thousand times
 RATE_HZ, BLOCK = 48000, 256
 _CHILD = """
 import json, sys, time
@@ -77,6 +78,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--wavenet", action="store_true", help="native sample-by-sample decoders beside PyTorch's step"
     )
+    parser.add_argument(
+        "--kl", action="store_true", help="what int8 and bf16 cost the bundle's WaveNet decoders, in nats"
+    )
+    parser.add_argument("--sound", type=Path, help="a recording for --kl (default: the built-in clip)")
     parser.add_argument(
         "--block", type=int, help="frames (default: 128 for --latency and --reaction, else 256)"
     )
@@ -125,6 +130,10 @@ def _chosen(options: argparse.Namespace, path: Path) -> Any:
         from realtime.bench_wavenet import rows
 
         return rows()
+    if options.kl:
+        from realtime.bench_kl import divergences
+
+        return divergences(path, options.sound)
     return measure(path, options.engine, options.block or BLOCK)
 
 
@@ -140,6 +149,7 @@ def measure(path: Path, engine_name: str = "auto", block: int = BLOCK) -> dict[s
         "bundle": manifest.name,
         "engine": f"{engine.name}, one thread",
         "model_block_us": round(1e6 * manifest.block / manifest.sample_rate, 1),
+        **({"decoders": str(engine.choice)} if hasattr(engine, "choice") else {}),
         **_start_up(path, engine_name),
         **_engine_times(engine),
         **_path_times(engine, block),
@@ -186,17 +196,22 @@ def _start_up(path: Path, engine_name: str) -> dict[str, float]:
 
 def _times(call: Callable[[], object], steps: int = STEPS) -> np.ndarray:
     """Microseconds of each call, after a warm-up."""
+    began = time.perf_counter()
     for _ in range(max(20, steps // 20)):
         call()
+        if time.perf_counter() - began > MOST_S / 4:
+            break
     times = np.empty(steps)
     gc.collect()
     gc.disable()
-    for i in range(steps):
+    began, done = time.perf_counter_ns(), 0
+    while done < steps and time.perf_counter_ns() - began < MOST_S * 1e9:
         start = time.perf_counter_ns()
         call()
-        times[i] = time.perf_counter_ns() - start
+        times[done] = time.perf_counter_ns() - start
+        done += 1
     gc.enable()
-    return times / 1000
+    return times[:done] / 1000
 
 
 def _engine_times(engine: Any) -> dict[str, float]:

@@ -129,7 +129,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter("mute",           "bool",    0.0,   1.0,          "",   0.0,    "linear", 20.0, "1 = silence at the output", None),
     Parameter("freeze",         "bool",    0.0,   1.0,          "",   0.0,    "linear", 0.0,  "1 = hold what is sounding: the latent stands still", None),
     Parameter("transpose",      "float",  -24.0,  24.0,  "semitones", 0.0,    "linear", 0.0,  "shift of the pitch before the decoder", "--transpose"),
-    Parameter("temperature",    "float",   0.0,   2.0,          "",   1.0,    "linear", 0.0,  "randomness of autoregressive decoders; others ignore it", "--temperature"),
+    Parameter("temperature",    "float",   0.0,   2.0,          "",   1.0,    "linear", 0.0,  "randomness of autoregressive decoders, 1 = as the bundle sounds best; others ignore it", "--temperature"),
     Parameter("panic",          "event",   0.0,   1.0,          "",   0.0,    "linear", 0.0,  "silence at once and reset the model's state", None),
     Parameter("crossfade_ms",   "float",   0.0,   2000.0,       "ms", 60.0,   "square", 0.0,  "length of the cross-fade when the domain changes", "--crossfade"),
     Parameter("glide_ms",       "float",   0.0,  60000.0,       "ms", 0.0,    "square", 0.0,  "time that a recalled preset takes to arrive", "--glide"),

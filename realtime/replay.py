@@ -135,7 +135,7 @@ class _Performance:
                 "all the same"
             )
         name, precision = str(about.get("engine", self._engine)), str(about.get("precision", "auto"))
-        engine = load_engine(Bundle.open(file), name, precision=precision)
+        engine = load_engine(Bundle.open(file), name, precision=precision, live=False)
         return SignalPath(engine, self._sound.samplerate, self._length)
 
     def render(self, target: Any) -> None:

@@ -34,7 +34,10 @@ FORMAT, VERSION = "umtn-checkpoint", 1
 
 @dataclass
 class Progress:
-    """How far a training run has come; `curve` holds rows {step, minutes, loss, ...}."""
+    """How far a training run has come; `curve` holds rows {step, minutes, loss, ...}.
+
+    `earlier`: the same of the runs that made the model which this one began with.
+    """
 
     step: int = 0
     minutes: float = 0.0
@@ -42,6 +45,7 @@ class Progress:
     data: str = ""
     hardware: str = ""
     curve: list[dict[str, float]] = field(default_factory=list)
+    earlier: list[dict[str, Any]] = field(default_factory=list)
 
 
 def _write(path: Path, tensors: dict[str, Tensor]) -> str:

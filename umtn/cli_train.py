@@ -30,7 +30,17 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument(
         "--own-decoders", action="store_true", help="WaveNet decoders that began as one go on each alone"
     )
-    parser.add_argument("--domains", help="comma-separated; default: those of the preset")
+    parser.add_argument(
+        "--extend",
+        type=Path,
+        help="a finished checkpoint that gets the --new-domains; what it has stays as it is",
+    )
+    parser.add_argument(
+        "--new-domains", default="", help="comma-separated: the domains of --data that alone are learned"
+    )
+    parser.add_argument(
+        "--domains", help="comma-separated; default: those of the preset; a resumed run keeps its own"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.set_defaults(run=_run)
 
@@ -38,11 +48,18 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def _run(args: argparse.Namespace) -> None:
     from umtn.config import preset
     from umtn.data.store import Dataset
+    from umtn.errors import UserError
     from umtn.training.loop import train
+    from umtn.training.new_domains import widened
 
     config = preset(args.preset)
     if args.domains:
         config = replace(config, domains=tuple(args.domains.split(",")))
+    if args.new_domains and args.extend is None and not args.resume:
+        raise UserError("--new-domains wants --extend too: the finished checkpoint that gets them.")
+    if args.extend is not None and not args.resume:
+        names = [name.strip() for name in args.new_domains.split(",") if name.strip()]
+        config = widened(config, args.extend, names)
     train(
         config,
         Dataset.open(args.data),
@@ -53,4 +70,5 @@ def _run(args: argparse.Namespace) -> None:
         args.seed,
         args.encoder,
         args.own_decoders,
+        None if args.resume else args.extend,
     )

@@ -26,7 +26,7 @@ __all__ = [
     "preset",
 ]
 
-DOMAINS = ("strings", "piano", "winds", "organ", "voice")
+DOMAINS = ("strings", "piano", "winds", "organ", "voice", "brass", "plucked", "mallets")
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,7 @@ class LiveDecoderConfig:
         Character("strings", (0.0, 5.0, -6.0)),
         Character("piano", (0.0, 0.9), 3.5e-4),
         Character("voice", (0.0, 6.0, -5.0)),
+        Character("brass", (0.0, 4.0, -4.7)),
     )
 
 
@@ -112,7 +113,10 @@ class TrainingConfig:
     """`batch` clips of `seconds`, each said by `domains_per_step` decoders; `share_paired` of the clips ask for a
     translation, the others for their own domain; weights of the objectives. `window_s`: the end of a clip that a
     sample-by-sample decoder learns from (0: all of it). `shared`: the decoders are one, but for their biases.
-    `frozen_ear`: the pitch encoder came trained and stays as it is."""
+    `frozen_ear`: the pitch encoder came trained and stays as it is. `learning`: the domains whose decoders learn,
+    while encoder, confusion network and all other decoders stay as they are (none named: everything learns).
+    `quietest_db`: the lowest gain that a clip is given. `solo_share`: clips drawn for one voice alone. `blur`: the
+    most noise on a WaveNet's past, in 256ths of its classes (umtn.training.doubt)."""
 
     batch: int = 4
     seconds: float = 2.4
@@ -128,6 +132,10 @@ class TrainingConfig:
     window_s: float = 0.0
     shared: bool = False
     frozen_ear: bool = False
+    learning: tuple[str, ...] = ()
+    quietest_db: float = -22.0
+    solo_share: float = 0.0
+    blur: float = 4.0
 
 
 @dataclass(frozen=True)
@@ -224,6 +232,7 @@ PRESETS: dict[str, Config] = {
         128,
         HeardEncoderConfig(),
         WaveNetConfig(blocks=2, layers=10, residual=64, skip=128),
+        domains=("strings", "piano", "winds", "organ", "voice"),
         training=TrainingConfig(
             batch=2,
             seconds=0.9,
@@ -233,6 +242,9 @@ PRESETS: dict[str, Config] = {
             domains_per_step=2,
             window_s=0.25,
             shared=True,
+            quietest_db=-12.0,  # mu-law has few classes for whispers
+            solo_share=0.6,
+            blur=12.0,
         ),
     ),
     "tiny-live": _tiny_live(),

@@ -123,7 +123,9 @@ class _Session:
         self._find_devices(file, record)
         self._rate = self._choose_rate(file)
         bundle = Bundle.open(config.bundle)
-        engine = load_engine(bundle, config.engine, precision=config.precision, cores=config.cores)
+        engine = load_engine(
+            bundle, config.engine, precision=config.precision, cores=config.cores, live=not config.fast
+        )
         self._check_devices()
         with_device = self._input is not None or self._output is not None
         if file is not None:

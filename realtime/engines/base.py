@@ -47,7 +47,7 @@ class Engine(Protocol):
     decode: -> out [block]; noise [block] uniform in [0, 1), or None: the engine draws it. Several decoders
     may run in the same step. reset: one domain's decoder, or with None the encoder and all decoders.
     latent: [D, T] float32, written by encode, may be changed in place before decode. temperature: of decoders
-    that draw, 1 = as trained. cost: measured by check_probe, None before.
+    that draw, 1 = the bundle's own. cost: measured by check_probe, None before.
     """
 
     name: str
@@ -64,12 +64,18 @@ class Engine(Protocol):
 
 
 def load_engine(
-    bundle: Bundle, name: str = "auto", seed: int | None = None, precision: str = "auto", cores: int = 1
+    bundle: Bundle,
+    name: str = "auto",
+    seed: int | None = None,
+    precision: str = "auto",
+    cores: int = 1,
+    live: bool = True,
 ) -> Engine:
     """Load, run the bundle's own probe, and return the engine from a fresh state.
 
     precision, cores: of the native engine of WaveNet decoders, which `auto` takes for bundles that have them. A
-    `live` bundle that has weights is played by live-cpu, where its kernel is compiled already.
+    `live` bundle that has weights is played by live-cpu, where its kernel is compiled already. live: somebody
+    listens; without it a WaveNet engine that cannot keep up with real time is no error.
     UserError: unknown engine, missing package, or outputs that differ from the probe.
     """
     if name not in ENGINES:
@@ -83,7 +89,7 @@ def load_engine(
         from realtime.engines.wavenet_cpu.engine import WavenetCpuEngine
 
         return WavenetCpuEngine(
-            bundle, precision, cores, seed
+            bundle, precision, cores, seed, refuse_slow=live
         )  # checks itself: int8 may differ from the probe
     if name == "live-cpu" or kind == "live":
         from realtime.engines.live_cpu import build
@@ -166,6 +172,7 @@ def check_probe(engine: Engine, bundle: Bundle) -> tuple[float, str]:
     manifest, probe = bundle.manifest, bundle.probe()
     block = manifest.block
     engine.reset()
+    engine.temperature = 1.0 / manifest.temperature  # the probe was drawn as trained
     audio = probe["audio"].reshape(-1, block)
     noise = probe["noise"].reshape(-1, block) if "noise" in probe else None
     latents = probe["latent"].reshape(manifest.latent_channels, len(audio), block // manifest.hop)
@@ -187,6 +194,7 @@ def check_probe(engine: Engine, bundle: Bundle) -> tuple[float, str]:
             if not error <= worst:
                 worst, where = error, f"the domain {domain.id}"
     engine.reset()
+    engine.temperature = 1.0
     # not the median: another program that runs during these milliseconds says nothing about the show
     typical = np.quantile(times, 0.25, axis=0)
     engine.cost = Cost(float(typical[0]), float(typical[1:].max()))

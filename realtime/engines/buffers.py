@@ -52,16 +52,17 @@ class BufferedEngine:
         self.manifest = manifest
         self.cost: Cost | None = None
         self.buffers = StreamBuffers(manifest)
+        self.temperature = 1.0
         self.latent = self.buffers.latent[0]
         self._random = np.random.default_rng(seed)
 
     @property
     def temperature(self) -> float:
-        return float(self.buffers.temperature[0])
+        return float(self.buffers.temperature[0]) / self.manifest.temperature
 
     @temperature.setter
     def temperature(self, value: float) -> None:
-        self.buffers.temperature[0] = value
+        self.buffers.temperature[0] = value * self.manifest.temperature
 
     def encode(self, audio: np.ndarray) -> np.ndarray:
         self.buffers.audio[0, 0] = audio

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
 
-from export.__main__ import main
-from tests.export.toys import Exported, make_checkpoint
+from tests.export.toys import Exported, export_toy
 
-
-def _exported(folder: Path, name: str, domains: tuple[str, ...]) -> Exported:
-    checkpoint = make_checkpoint(folder / "checkpoint", name, domains)
-    assert main([str(checkpoint), "-o", str(folder / "toy.umtn"), "--torchscript", "--notes", "random"]) == 0
-    return Exported(checkpoint, folder / "toy.umtn")
+WORDS = ("--torchscript", "--notes", "random")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -28,9 +22,9 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    return _exported(tmp_path_factory.mktemp("live"), "tiny-live", ("strings", "My Voice"))
+    return export_toy(tmp_path_factory.mktemp("live"), "tiny-live", ("strings", "My Voice"), *WORDS)
 
 
 @pytest.fixture(scope="session")
 def wavenet(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    return _exported(tmp_path_factory.mktemp("wavenet"), "tiny-wavenet-live", ("strings",))
+    return export_toy(tmp_path_factory.mktemp("wavenet"), "tiny-wavenet-live", ("strings",), *WORDS, hop=64)

@@ -51,6 +51,14 @@ def manifest() -> Manifest:
     )  # fmt: skip
 
 
+def test_a_temperature_is_kept_and_one_that_cannot_be_is_refused() -> None:
+    assert "temperature" not in json.loads(manifest().to_json())
+    told = dataclasses.replace(manifest(), temperature=0.7)
+    assert Manifest.from_json(told.to_json()).temperature == 0.7
+    with pytest.raises(BundleError, match="temperature is 3, but must lie from 0.05 to 2"):
+        dataclasses.replace(told, temperature=3.0).check()
+
+
 def files() -> dict[str, bytes]:
     samples = np.zeros(BLOCK * BLOCKS, np.float32)
     packed = io.BytesIO()

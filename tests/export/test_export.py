@@ -40,6 +40,10 @@ def test_verify_proves_the_bundle(
     assert "FAIL" not in text
     table = [re.split(r"  +", line) for line in text.splitlines()]
     seen = {tuple(row[:3]) for row in table}
+    weights = {name for name in Bundle.open(made.bundle).names if name.startswith("weights/")}
+    assert "weights/encoder.safetensors" in weights
+    assert {(name, "safetensors", "-") for name in weights} <= seen
+    assert ("weights/encoder.safetensors", "analysis", "-") in seen
     for graph in Bundle.open(made.bundle).manifest.graphs:
         assert {(graph, "onnx", "1"), (graph, "onnx = probe", "1"), (graph, "torchscript", "1")} <= seen
         assert {(graph, "checkpoint", blocks) for blocks in "125"} <= seen
@@ -54,12 +58,13 @@ def test_verify_finds_another_checkpoint(
 ) -> None:
     made: Exported = request.getfixturevalue(which)
     config = load(made.checkpoint).config
-    other = make_checkpoint(tmp_path / "other", config.preset, config.domains, seed=1)
+    other = make_checkpoint(tmp_path / "other", config.preset, config.domains, seed=1, hop=config.hop)
     assert main(["verify", str(made.bundle), "--checkpoint", str(other)]) == 1
     text = capsys.readouterr().out
     assert "FAIL" in text
     if which == "wavenet":
-        assert "no rounding tie" in text and "other weights" in text
+        assert "no rounding tie" in text
+    assert text.count("other ") == len([n for n in Bundle.open(made.bundle).names if "weights/" in n])
 
 
 def test_verify_without_checkpoint(live: Exported, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,6 +116,15 @@ def test_wavenet_bundle_holds_its_weights(wavenet: Exported) -> None:
     assert about["hop"] == decoder.hop and about["classes"] == 32
     inputs = [port.name for port in bundle.manifest.graphs["decoders/strings.onnx"].inputs]
     assert inputs == ["latent", "noise", "temperature"]
+
+
+def test_a_native_encoder_needs_windows_of_whole_hops() -> None:
+    config = dataclasses.replace(preset("tiny-wavenet-live"), domains=("strings",))
+    for hop, files in ((80, set()), (64, {"weights/encoder.safetensors"})):
+        fit = dataclasses.replace(config, hop=hop)
+        translator = Translator(fit).eval().requires_grad_(False)
+        decoders = {"strings": translator.decoder("strings")}
+        assert set(freeze_module._live_weights(translator.encoder, decoders, fit)) == files  # type: ignore[arg-type]
 
 
 def test_temperature_reaches_the_loop(wavenet: Exported) -> None:
@@ -186,6 +200,9 @@ def test_bad_words_are_refused(live: Exported, tmp_path: Path, capsys: pytest.Ca
         [good, "-o", out, "--domains", "oboe"], capsys
     )
     assert "ends in .umtn" in refused([good, "-o", str(tmp_path / "x.zip")], capsys)
+    assert "--temperature takes 0.05 to 2, but 3 came" in refused(
+        [good, "-o", out, "--temperature", "3"], capsys
+    )
     assert "no folder" in refused([good, "-o", str(tmp_path / "a" / "x.umtn")], capsys)
     assert "not a checkpoint" in refused([str(tmp_path), "-o", out], capsys)
     assert "no such file" in refused(["verify", out], capsys)

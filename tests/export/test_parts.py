@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -13,6 +15,7 @@ from export.bundle import BundleError
 from export.latency import measure_latency, measure_onset_ms
 from export.onnx import export_decoder, export_encoder, initial_states, trace
 from export.probe import make_probe, test_signal, untied_noise
+from export.sample_loop import LARGE, export_wavenet
 from export.steppers import OnnxStepper, module_stepper, stream
 from export.verify import _draw_row, _is_tie
 from tests.contract import check_contract
@@ -20,7 +23,7 @@ from tests.export.toys import HOP, Fold, Unfold
 from umtn.config import preset
 from umtn.decoders.wavenet import WaveNetDecoder
 from umtn.layers import CausalConv1d, PitchGRU
-from umtn.streaming import State, StreamingModule, StreamingSequential
+from umtn.streaming import Delay, State, StreamingModule, StreamingSequential
 from umtn.translator import build_decoder
 
 RATE = 8000
@@ -127,9 +130,32 @@ def test_onset_follows_the_delay() -> None:
 
 def test_latency_of_a_sampled_decoder(sampler: WaveNetDecoder) -> None:
     encoder = StreamingSequential(CausalConv1d(1, 6, 80, stride=80))
-    assert (
-        measure_latency(encoder, sampler, RATE) <= 2
-    )  # it hears the block's latent from its first sample on
+    # it hears the block's latent from its first sample on
+    assert measure_latency(encoder, sampler, RATE) == 0
+    late = StreamingSequential(CausalConv1d(1, 6, 80, stride=80), Delay(6, 2))
+    assert measure_latency(late, sampler, RATE) == 160
+
+
+def test_a_sampled_decoder_that_does_not_listen(sampler: WaveNetDecoder) -> None:
+    nn.init.zeros_(sampler.condition.weight)
+    encoder = StreamingSequential(CausalConv1d(1, 6, 80, stride=80))
+    with pytest.raises(BundleError, match="does not change with the input"):
+        measure_latency(encoder, sampler, RATE)
+
+
+def test_weights_are_stored_in_half_the_room_where_that_loses_nothing(sampler: WaveNetDecoder) -> None:
+    latent = np.random.default_rng(0).standard_normal((1, 6, 4)).astype(np.float32)
+    for rounded in (False, True):
+        if rounded:
+            for parameter in sampler.parameters():
+                parameter.data = parameter.data.half().float()
+        noise = untied_noise({"strings": sampler}, latent, 4 * 80, 4, seed=0)[None, None]
+        data, graph = export_wavenet(sampler)
+        got = stream(OnnxStepper(data, graph), [latent, noise], 4)
+        assert np.array_equal(got, run(sampler, latent, noise))
+        large = [w for w in onnx.load_from_string(data).graph.initializer if math.prod(w.dims) >= LARGE]
+        wanted = onnx.TensorProto.FLOAT16 if rounded else onnx.TensorProto.FLOAT
+        assert large and {weight.data_type for weight in large} == {wanted}
 
 
 def test_the_signal_has_a_level_and_a_seed() -> None:

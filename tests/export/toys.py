@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from export.__main__ import main
 from umtn.checkpoint import Progress, save
 from umtn.config import preset
 from umtn.decoders.base import Decoder, fold_noise, unfold_noise
@@ -18,10 +19,13 @@ from umtn.translator import Translator
 HOP = 8
 
 
-def make_checkpoint(folder: Path, name: str, domains: tuple[str, ...], seed: int = 0) -> Path:
-    """Random weights, so that no bias is zero and no domain like another."""
+def make_checkpoint(
+    folder: Path, name: str, domains: tuple[str, ...], seed: int = 0, hop: int | None = None
+) -> Path:
+    """Random weights, so that no bias is zero and no domain like another. hop: another than the preset's."""
     torch.manual_seed(seed)
-    config = dataclasses.replace(preset(name), domains=domains)
+    known = preset(name)
+    config = dataclasses.replace(known, domains=domains, hop=hop or known.hop)
     save(folder, config, Translator(config).state_dict(), {}, Progress())
     return folder
 
@@ -30,6 +34,15 @@ def make_checkpoint(folder: Path, name: str, domains: tuple[str, ...], seed: int
 class Exported:
     checkpoint: Path
     bundle: Path
+
+
+def export_toy(
+    folder: Path, name: str, domains: tuple[str, ...], *words: str, hop: int | None = None
+) -> Exported:
+    """A checkpoint of that preset and the bundle that the command line makes of it, words added."""
+    checkpoint = make_checkpoint(folder / "checkpoint", name, domains, hop=hop)
+    assert main([str(checkpoint), "-o", str(folder / "toy.umtn"), *words]) == 0
+    return Exported(checkpoint, folder / "toy.umtn")
 
 
 class Fold(StreamingModule):

@@ -52,6 +52,11 @@ DOMAINS = (
     Instrument("winds", "domain", ((0, 51, 70), (52, 75, 71), (76, 127, 73))),  # bassoon, clarinet, flute
     _solo("organ", "domain", 19),
     _solo("voice", "domain", 52),
+    _solo("brass", "domain", 61),
+    # the nylon guitar alone: the harp, which could take the high notes, is mute above pitch 82 in one font
+    _solo("plucked", "domain", 24),
+    # the vibraphone: half a second into a held note it is 2 to 8 dB down (pitches 33 to 75), the marimba 5 to 33
+    _solo("mallets", "domain", 11),
 )
 _SYNTHETIC = tuple(Instrument(name, "source", ()) for name in ("sine", "analog", "whistling", "singing"))
 # No glockenspiel: below pitch 82 its loudest partial lies two to three octaves above the written note.
@@ -67,14 +72,11 @@ _SOURCES = tuple(
         "recorder": 74,
         "electric_piano": 4,
         "harpsichord": 6,
-        "nylon_guitar": 24,
         "steel_guitar": 25,
         "electric_guitar": 27,
         "bass_guitar": 33,
         "trumpet": 56,
         "horn": 60,
-        "brass": 61,
-        "vibraphone": 11,
         "marimba": 12,
         "xylophone": 13,
         "harp": 46,

@@ -14,27 +14,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from realtime.native.build import AVX512, CompilerError, Kernel, opened
-
 if TYPE_CHECKING:
+    from realtime.native.build import Kernel
     from umtn.decoders.wavenet import WaveNetDecoder
 
-__all__ = ["LEVELS", "TEACHER", "available", "level", "nats"]
+__all__ = ["LEVELS", "available", "kernel", "level", "nats"]
 
 BLOCK = 32  # the kernel multiplies squares of this many rows and columns
 LEVELS = {"amx": 2, "bf16": 1}
-TEACHER = Kernel(
-    name="teacher",
-    title="the kernel that trains WaveNet decoders on a CPU",
-    sources=Path(__file__).resolve().with_name("native"),
-    units=("api",),
-    x86={
-        "amx": ((*AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16"), ("/arch:AVX512",)),
-        "bf16": ((*AVX512, "-mavx512bf16"), ("/arch:AVX512",)),
-    },
-    arm={},
-    instead="PyTorch's own products",
-)
 _SIZES = ("clips", "samples", "hop", "layers", "residual", "skip", "classes", "first")
 _PARAMETERS = (
     "embed", "before", "now", "skip_w", "skip_b", "after_w", "after_b", "head_w", "head_b", "class_w", "class_b",
@@ -51,13 +38,37 @@ class _Pass(ctypes.Structure):
 
 
 @functools.cache
+def kernel() -> Kernel:
+    """Its sources and how they are compiled."""
+    # what only plays or exports a model needs none of this
+    from realtime.native.build import AVX512, Kernel
+
+    return Kernel(
+        name="teacher",
+        title="the kernel that trains WaveNet decoders on a CPU",
+        sources=Path(__file__).resolve().with_name("native"),
+        units=("api",),
+        x86={
+            "amx": ((*AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16"), ("/arch:AVX512",)),
+            "bf16": ((*AVX512, "-mavx512bf16"), ("/arch:AVX512",)),
+        },
+        arm={},
+        instead="PyTorch's own products",
+    )
+
+
+@functools.cache
 def _library() -> ctypes.CDLL:
-    return opened(TEACHER.library(), TEACHER.title)
+    from realtime.native.build import opened
+
+    return opened(kernel().library(), kernel().title)
 
 
 @functools.cache
 def level() -> int:
     """What this CPU's kernel multiplies with: one of LEVELS, or 0 where there is none (no compiler, another CPU)."""
+    from realtime.native.build import CompilerError
+
     try:
         return int(_library().teacher_best())
     except CompilerError:

@@ -90,7 +90,7 @@ class BundlePlayer:
 
         try:
             bundle = Bundle.open(path)
-            self._engine = load_engine(bundle, seed=0)
+            self._engine = load_engine(bundle, seed=0, live=False)
         except ValueError as error:  # of the bundle or of the engine: both are sentences
             raise UserError(str(error)) from None
         self.bundle = bundle

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from umtn.data.instruments import DOMAINS, training_instruments
+from umtn.errors import UserError
 from umtn.evaluation.spectra import RATE, LogMel
-from umtn.evaluation.weights import load_judge
+from umtn.evaluation.weights import ASSETS, load_judge, metadata
 
 __all__ = ["CLASSES", "OTHER", "STEP_S", "WINDOW_S", "TimbreJudge", "class_of"]
 
@@ -100,6 +101,13 @@ class TimbreJudge(nn.Module):
     @staticmethod
     def load(path: Path | None = None) -> TimbreJudge:
         """The judge that comes with the program, or another; UserError when the file is not one."""
-        judge = TimbreJudge()
+        path = path or ASSETS / ASSET
+        # in the order of its training: instruments have become domains since, or changed places
+        named = metadata(path).get("classes", ",".join(CLASSES)).split(",")
+        if unheard := [d.id for d in DOMAINS if d.id not in named]:
+            raise UserError(
+                f"the judge in '{path}' never heard '{unheard[0]}'; train it anew with `umtn train-judge`"
+            )
+        judge = TimbreJudge(tuple(named))
         load_judge(judge, path, ASSET)
         return judge.eval()

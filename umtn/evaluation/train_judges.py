@@ -189,6 +189,6 @@ def train_timbre_judge(
     with torch.inference_mode():
         right = torch.cat([judge(part) for part in audio.split(60)]).argmax(1) == wanted
     found = {"valid_accuracy": f"{float(right.float().mean()):.3f}", "steps": str(steps)}
-    found |= {"minutes": f"{minutes:g}", "seed": str(seed)}
+    found |= {"minutes": f"{minutes:g}", "seed": str(seed), "classes": ",".join(judge.classes)}
     save_judge(judge, out or ASSETS / timbre_judge.ASSET, found)
     return found

@@ -6,6 +6,7 @@ The encoder is the bundle's own ONNX graph, so that the decoder learns from exac
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,7 @@ from umtn.decoders.live import LiveDecoder
 from umtn.errors import UserError
 from umtn.evaluation import level
 from umtn.evaluation.players import BundlePlayer
-from umtn.training.alone import LAG_FRAMES, Heard, learn, reconstruction_loss
-from umtn.training.spectral_loss import BankSpectrumLoss
+from umtn.training.alone import LAG_FRAMES, Heard, learn, nearest
 from umtn.translator import build_decoder
 
 __all__ = ["add_domain"]
@@ -122,23 +122,24 @@ def _first_guess(config: Config, name: str, start: Path | None, heard: list[Hear
     if start is None:
         return fresh
     translator = checkpoint.load(start)
-    if translator.config.decoder != config.decoder or translator.config.encoder != config.encoder:
+    if _sizes(translator.config) != _sizes(config):
         raise UserError(f"'{start}' has other sizes than the bundle; give its own checkpoint with --start")
-    spectral, frames = BankSpectrumLoss(config.sample_rate), round(4 * config.sample_rate) // config.hop
+    frames = round(4 * config.sample_rate) // config.hop
     pieces = [h for h in heard if h.latent.shape[1] >= frames][:8] or heard[:1]
     frames = min(frames, *(h.latent.shape[1] for h in pieces))
     z = torch.from_numpy(np.stack([h.latent[:, LAG_FRAMES:frames] for h in pieces]))
     audio = torch.from_numpy(np.stack([h.audio[: (frames - LAG_FRAMES) * config.hop] for h in pieces]))
-    losses: dict[str, float] = {}
-    for domain in config.domains:
-        decoder = translator.decoder(domain)
-        assert isinstance(decoder, LiveDecoder)
-        with torch.no_grad():
-            losses[domain] = float(reconstruction_loss(decoder, spectral, z, audio))
-    nearest = min(losses, key=losses.__getitem__)
-    print(f"beginning with the decoder of '{nearest}', the nearest (" + _listed(losses) + ")")
-    fresh = translator.decoder(nearest)  # type: ignore[assignment]  # its unison and stiffness come along
+    first, losses = nearest(translator, translator.config.domains, z, audio)
+    print(f"beginning with the decoder of '{first}', the nearest (" + _listed(losses) + ")")
+    fresh = translator.decoder(first)  # type: ignore[assignment]  # its unison and stiffness come along
     return fresh.requires_grad_(True)  # type: ignore[return-value]
+
+
+def _sizes(config: Config) -> tuple[object, object]:
+    """Encoder and decoder, whatever the characters of the domains."""
+    if isinstance(config.decoder, LiveDecoderConfig):
+        return config.encoder, replace(config.decoder, characters=())
+    return config.encoder, config.decoder
 
 
 def _listed(losses: dict[str, float]) -> str:

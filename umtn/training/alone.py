@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from umtn.decoders.live import LiveDecoder
 from umtn.training.ema import Average
 from umtn.training.spectral_loss import BankSpectrumLoss
+from umtn.translator import Translator
 
-__all__ = ["Heard", "learn", "reconstruction_loss"]
+__all__ = ["Heard", "learn", "nearest", "reconstruction_loss"]
 
 Floats = NDArray[np.float32]
 BATCH, SECONDS, RATE, WARM_UP, CLIP_NORM, EMA = 8, 2.4, 3e-3, 20, 1.0, 0.999
@@ -45,6 +46,19 @@ def reconstruction_loss(
     with torch.autocast(z_BDT.device.type, torch.bfloat16):
         amplitude, semitones, gains, _ = decoder.controls(z_BDT, decoder.init_state(len(z_BDT)))
     return spectral(decoder, amplitude.float(), semitones.float(), gains.float(), audio_BN, weight)  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def nearest(
+    translator: Translator, domains: Iterable[str], z_BDT: torch.Tensor, audio_BN: torch.Tensor
+) -> tuple[str, dict[str, float]]:
+    """The domain whose decoder says what is most like `audio` already, and the losses of all that were asked."""
+    spectral, losses = BankSpectrumLoss(translator.config.sample_rate), {}
+    for domain in domains:
+        decoder = translator.decoder(domain)
+        assert isinstance(decoder, LiveDecoder)
+        losses[domain] = float(reconstruction_loss(decoder, spectral, z_BDT, audio_BN))
+    return min(losses, key=losses.__getitem__), losses
 
 
 class _Clips:

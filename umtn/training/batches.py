@@ -18,6 +18,7 @@ from umtn.errors import UserError
 
 __all__ = ["Batch", "BatchSource", "prefetch"]
 
+SOLO_TRIES = 8
 TARGET_FONT = "fluidr3"  # one voice per domain: a decoder asked for two fonts at once would learn their blur
 
 
@@ -26,8 +27,8 @@ class Batch:
     """Clips and what each target domain makes of the same bars.
 
     source [B, N]; domains [K]: the step's target domains; targets [B, K, N] and known [B, K]: whether there is a
-    true answer; source_domain [B] (-1: no domain's); paired [B]; active, onset, cents [B, P, T] of the score (zeros,
-    and `scored` False, where there is none).
+    true answer; source_domain [B] (-1: no domain's, or nobody learns to tell domains apart); paired [B]; active, onset,
+    cents [B, P, T] of the score (zeros, and `scored` False, where there is none).
     """
 
     source: Tensor
@@ -54,7 +55,7 @@ class BatchSource:
                 f"The data are at {data.sample_rate} Hz and the preset '{config.preset}' wants "
                 f"{config.sample_rate} Hz; render or prepare them with --rate {config.sample_rate}."
             )
-        missing = [d for d in config.domains if d not in data.domains]
+        missing = [d for d in config.training.learning or config.domains if d not in data.domains]
         if missing:
             raise UserError(f"The data have no domain '{missing[0]}'; they hold {', '.join(data.domains)}.")
         self.data, self.config, self.split = data, config, split
@@ -63,7 +64,8 @@ class BatchSource:
         self.frames = self.samples // config.hop
         self.lag = config.training.target_lag_frames * config.hop
         self.layout = config.ear.layout if config.ear else None
-        self.targets = {d: self._targets(d) for d in config.domains}
+        self.learning = config.training.learning or config.domains
+        self.targets = {d: self._targets(d) for d in self.learning}
         self.sources = self._by_score() if data.kind == "paired" else {}
 
     def _targets(self, domain: str) -> list[Track]:
@@ -112,31 +114,52 @@ class BatchSource:
     def _draw(self, domains: list[str], first: int) -> dict[str, object]:
         """One clip; domains[first] is the one whose recordings are drawn, by duration."""
         config, rng = self.config, self.rng
-        tracks = self.targets[domains[first]]
-        weights = np.array([t.length for t in tracks], dtype=float)
-        own = tracks[rng.choice(len(tracks), p=weights / weights.sum())]
-        start = int(rng.integers(0, own.length - self.samples + 1))
+        own, start = self._bars(domains[first])
         paired = bool(self.sources) and rng.random() < config.training.share_paired
         source = self._choose_source(own.score, start) if paired else own
         targets = [self._same_bars(domain, own) for domain in domains]
-        shape = (self.layout.pitches if self.layout else 1, self.frames)
-        active, onset, cents = (np.zeros(shape, np.float32) for _ in range(3))
-        if self.layout and own.score:
-            score, frame_s = self.data.score(own.score), config.hop / config.sample_rate
-            span = (start / config.sample_rate, self.frames, frame_s)
-            active, onset, _, cents = rasterize(score, *span, self.layout.lowest, self.layout.pitches)
+        active, onset, cents = self._rolls(own, start)
         silence = np.zeros(self.samples, np.float32)
         return {
             "source": self._clip(source, start),
             "targets": np.stack([self._clip(t, start - self.lag) if t else silence for t in targets]),
             "known": np.array([t is not None for t in targets]),
-            "source_domain": config.domains.index(source.domain) if source.domain in config.domains else -1,
+            "source_domain": self._domain_of(source),
             "paired": paired,
             "scored": bool(own.score) and self.layout is not None,
             "active": active,
             "onset": onset,
             "cents": cents,
         }
+
+    def _bars(self, domain: str) -> tuple[Track, int]:
+        """A track of the domain, by duration, and where in it; for some clips only where one voice plays alone."""
+        rng, tracks = self.rng, self.targets[domain]
+        weights = np.array([t.length for t in tracks], dtype=float)
+        solo = rng.random() < self.config.training.solo_share
+        for _ in range(SOLO_TRIES):
+            own = tracks[rng.choice(len(tracks), p=weights / weights.sum())]
+            start = int(rng.integers(0, own.length - self.samples + 1))
+            if not solo or not own.score or not self.layout:
+                break
+            voices = self._rolls(own, start)[0].sum(axis=0)
+            if voices.max() == 1 and voices.mean() > 0.7:
+                break
+        return own, start
+
+    def _rolls(self, track: Track, start: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """active, onset, cents [P, T] of the score there; zeros where there is none."""
+        if not self.layout or not track.score:
+            shape = (self.layout.pitches if self.layout else 1, self.frames)
+            return tuple(np.zeros(shape, np.float32) for _ in range(3))  # type: ignore[return-value]
+        score, rate = self.data.score(track.score), self.config.sample_rate
+        span = (start / rate, self.frames, self.config.hop / rate)
+        active, onset, _, cents = rasterize(score, *span, self.layout.lowest, self.layout.pitches)
+        return active, onset, cents
+
+    def _domain_of(self, source: Track) -> int:
+        known = () if self.config.training.learning else self.config.domains
+        return known.index(source.domain) if source.domain in known else -1
 
     def _same_bars(self, domain: str, own: Track) -> Track | None:
         """The track in which `domain` plays what `own` plays; None for plain recordings of another domain."""
@@ -145,16 +168,16 @@ class BatchSource:
         return next((t for t in self.targets[domain] if t.score and t.score == own.score), None)
 
     def __iter__(self) -> Iterator[Batch]:
-        size, k = self.config.training.batch, len(self.config.domains)
+        size, k = self.config.training.batch, len(self.learning)
         each = min(self.config.training.domains_per_step, k)
         turn = 0
         while True:
             chosen = [(turn + i) % k for i in range(each)]
-            names = [self.config.domains[i] for i in chosen]
+            names = [self.learning[i] for i in chosen]
             rows = [self._draw(names, i % each) for i in range(size)]
             turn += each
             stacked = {name: torch.from_numpy(np.stack([r[name] for r in rows])) for name in rows[0]}  # type: ignore
-            yield Batch(domains=torch.tensor(chosen), **stacked)
+            yield Batch(domains=torch.tensor([self.config.domains.index(n) for n in names]), **stacked)
 
 
 def prefetch(batches: Iterator[Batch], depth: int = 3) -> Iterator[Batch]:

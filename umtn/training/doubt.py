@@ -13,22 +13,26 @@ from torch import Tensor
 __all__ = ["doubted"]
 
 TRUE, SILENT = 0.25, 0.3  # shares of clips
-LEAST, MOST = 0.4, 5.0  # standard deviation of the blur, in 256ths of the classes
+NARROW = 0.1  # the least blur of the most
 
 
-def doubted(past_BN: Tensor, classes: int, generator: torch.Generator) -> Tensor:
-    """past_BN with each clip's own blur, and in some clips silence up to a moment in its second half."""
+def doubted(past_BN: Tensor, classes: int, blur: float, generator: torch.Generator) -> Tensor:
+    """past_BN with each clip's own blur, and in some clips silence up to a moment in it.
+
+    blur: the largest standard deviation, in 256ths of the classes; a wide one hides what the last few samples tell, so
+    that only the long past and the latent help.
+    """
     b, n = past_BN.shape
     device = past_BN.device
 
     def draw(*shape: int) -> Tensor:
         return torch.rand(*shape, generator=generator, device=device)
 
-    spread = LEAST * (MOST / LEAST) ** draw(b, 1) * classes / 256
+    spread = blur * (NARROW + (1 - NARROW) * draw(b, 1)) * classes / 256
     spread = torch.where(draw(b, 1) < TRUE, torch.zeros_like(spread), spread)
-    blur = torch.randn(b, n, generator=generator, device=device) * spread
+    noise = torch.randn(b, n, generator=generator, device=device) * spread
     # class 0 lies below -1: it is never drawn
-    heard = (past_BN + blur.round().long()).clamp(1, classes - 1)
+    heard = (past_BN + noise.round().long()).clamp(1, classes - 1)
     until = torch.where(
         draw(b, 1) < SILENT, n // 4 + draw(b, 1) * (n - n // 4), torch.zeros(b, 1, device=device)
     )

@@ -10,6 +10,11 @@ WaveNet decoders that listen through that model's encoder, first all as one, the
     python -m umtn train --preset wavenet-live --data data --out checkpoints/wavenet --minutes 60 \
         --resume --own-decoders
 
+New domains for a finished model, learned from pairs while everything else stays as it is:
+
+    python -m umtn train --extend checkpoints/five --new-domains brass,mallets --data data --out checkpoints/seven \
+        --minutes 30
+
 Each step does the paper's two alternating updates: the confusion network on the detached latent, then encoder
 and decoders against it. `--resume` continues the same curve. On several GPUs: torchrun (Lightning Fabric).
 """
@@ -37,6 +42,7 @@ from umtn.errors import UserError
 from umtn.training.batches import BatchSource, prefetch
 from umtn.training.ear import take_ear
 from umtn.training.ema import Average
+from umtn.training.new_domains import freeze_all_but, take_model
 from umtn.training.objective import Objective
 from umtn.training.sharing import share
 from umtn.translator import Translator
@@ -55,8 +61,10 @@ class Trainer:
         minutes: float,
         seed: int = 0,
         encoder: Path | None = None,
+        extended: Path | None = None,
     ) -> None:
-        """encoder: a checkpoint whose pitch encoder is taken over and left as it is."""
+        """encoder: a checkpoint whose pitch encoder is taken over and left as it is. extended: one that is taken
+        whole, and gets the domains which are `learning`."""
         if encoder is not None:
             config = replace(config, training=replace(config.training, frozen_ear=True))
         self.fabric = _fabric()
@@ -67,10 +75,14 @@ class Trainer:
         self.translator = objective.translator
         if encoder is not None:
             take_ear(self.translator, encoder)
+        if extended is not None:
+            self.progress.earlier = take_model(self.translator, extended, data, seed)
         if config.training.shared:
             share(self.translator.decoders.values())  # type: ignore[arg-type]
         critic = list(self.translator.confusion.parameters())
-        if config.training.frozen_ear:
+        if config.training.learning:
+            freeze_all_but(self.translator, config.training.learning)
+        elif config.training.frozen_ear:
             self.translator.encoder.ear.requires_grad_(False)  # type: ignore[union-attr]
         players = [*self.translator.encoder.parameters(), *self.translator.decoders.parameters()]
         players = [p for p in players if p.requires_grad]
@@ -246,10 +258,12 @@ def train(
     seed: int = 0,
     encoder: Path | None = None,
     own_decoders: bool = False,
+    extended: Path | None = None,
 ) -> Trainer:
     """Train and leave a checkpoint in `out`; refuses to overwrite one that is there unless `resume`.
 
     encoder: a checkpoint whose pitch encoder is taken and frozen. own_decoders: decoders no longer share weights.
+    extended: a checkpoint that is taken whole and gets the domains which are `learning`.
     """
     there = (out / "checkpoint.json").exists()
     if there and not resume:
@@ -258,11 +272,13 @@ def train(
         )
     if resume and not there:
         raise UserError(f"There is no checkpoint to resume in '{out}'; leave --resume out to start one.")
-    begun = (checkpoint.read_config(out)[0] if resume else config).training
+    known = checkpoint.read_config(out)[0] if resume else config
+    begun = known.training
     # an ear that was taken is in the checkpoint, and decoders that went on alone are never made one again
     shared = config.training.shared and begun.shared and not own_decoders
-    config = replace(config, training=replace(config.training, shared=shared, frozen_ear=begun.frozen_ear))
-    trainer = Trainer(config, data, out, minutes, seed, encoder)
+    settings = replace(config.training, shared=shared, frozen_ear=begun.frozen_ear, learning=begun.learning)
+    config = replace(config, domains=known.domains, training=settings)
+    trainer = Trainer(config, data, out, minutes, seed, encoder, extended)
     if resume:
         trainer.resume()
     trainer.run(max_steps=steps)

@@ -173,7 +173,7 @@ class Objective(nn.Module):
             z, target, weight = z[:, :, -frames:], target[:, -frames * hop :], weight[:, -frames:].clone()
             weight[:, : min(history, frames // 2)] = 0
         classes = mulaw_encode(target, decoder.classes)
-        past = doubted(decoder.before(classes), decoder.classes, generator)
+        past = doubted(decoder.before(classes), decoder.classes, self.config.training.blur, generator)
         return sample_loss(decoder, z, past, classes, weight)
 
     @staticmethod

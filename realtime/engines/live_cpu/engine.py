@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from realtime.engines.buffers import BufferedEngine
 from realtime.engines.live_cpu.library import NativePart
-from realtime.engines.live_cpu.weights import DecoderWeights, EncoderWeights, Layout
+from realtime.engines.live_cpu.weights import DecoderWeights, EncoderWeights
 from realtime.errors import UserError
 
 if TYPE_CHECKING:
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
     from export.bundle import Bundle, Manifest
 
-__all__ = ["LiveCpuEngine"]
+__all__ = ["ENCODER", "BoundPart", "LiveCpuEngine", "check_model"]
 
 ENCODER = "weights/encoder.safetensors"
 
 
-class _Bound:
+class BoundPart:
     """See `Part`: a native part on the engine's buffers.
 
     A snapshot of the engine (realtime.audio.snapshot) takes `state` and leaves alone what knows addresses.
@@ -47,17 +47,17 @@ class LiveCpuEngine(BufferedEngine):
         manifest, buffers = self.manifest, self.buffers
         frames = manifest.block // manifest.hop
         encoder = EncoderWeights.from_safetensors(_read(bundle, ENCODER), f"{bundle.path.name}/{ENCODER}")
-        _check(encoder.layout, encoder.rate, encoder.hop, manifest, ENCODER)
+        check_model(encoder.rate, encoder.hop, encoder.layout.channels, manifest, ENCODER)
         part = NativePart(encoder, isa)
         self.isa = part.isa
-        self._encoder = _Bound(part, buffers.audio, None, buffers.latent, frames)
+        self._encoder = BoundPart(part, buffers.audio, None, buffers.latent, frames)
         self._decoders = []
         for domain in manifest.domains:
             file = f"weights/{domain.id}.safetensors"
             weights = DecoderWeights.from_safetensors(_read(bundle, file), f"{bundle.path.name}/{file}")
-            _check(weights.layout, weights.rate, weights.hop, manifest, file)
+            check_model(weights.rate, weights.hop, weights.layout.channels, manifest, file)
             part = NativePart(weights, isa)
-            self._decoders.append(_Bound(part, buffers.latent, buffers.noise, buffers.out, frames))
+            self._decoders.append(BoundPart(part, buffers.latent, buffers.noise, buffers.out, frames))
 
 
 def _read(bundle: Bundle, file: str) -> bytes:
@@ -69,11 +69,12 @@ def _read(bundle: Bundle, file: str) -> bytes:
     return bundle.read(file)
 
 
-def _check(layout: Layout, rate: int, hop: int, manifest: Manifest, file: str) -> None:
+def check_model(rate: int, hop: int, channels: int, manifest: Manifest, file: str) -> None:
+    """UserError: weights of another model than the manifest's."""
     for what, came, wanted in (
         ("sample rate", rate, manifest.sample_rate),
         ("hop", hop, manifest.hop),
-        ("number of latent channels", layout.channels, manifest.latent_channels),
+        ("number of latent channels", channels, manifest.latent_channels),
     ):
         if came != wanted:
             raise UserError(

@@ -16,17 +16,20 @@ from realtime.engines.live_cpu.packing import (
     DecoderTensors,
     EncoderShape,
     EncoderTensors,
+    MouthShape,
+    MouthTensors,
     pack_decoder,
     pack_encoder,
+    pack_mouth,
 )
-from realtime.engines.live_cpu.weights import DecoderWeights, EncoderWeights
+from realtime.engines.live_cpu.weights import DecoderWeights, EncoderWeights, MouthWeights
 from realtime.errors import UserError
 from realtime.native.build import opened
 from realtime.native.handle import Handle
 
 __all__ = ["ISAS", "NativePart", "supported"]
 
-ABI = 1
+ABI = 2
 ISAS = ("plain", "avx2", "avx512", "neon")
 _FASTEST_FIRST = ("avx512", "avx2", "neon", "plain")
 
@@ -37,7 +40,9 @@ def _library() -> ctypes.CDLL:
     native = opened(path, "the native kernel of `live` models")
     native.live_encoder.argtypes = [POINTER(EncoderShape), POINTER(EncoderTensors), c_int32]
     native.live_decoder.argtypes = [POINTER(DecoderShape), POINTER(DecoderTensors), c_int32]
-    native.live_encoder.restype = native.live_decoder.restype = c_void_p
+    native.live_mouth.argtypes = [POINTER(MouthShape), POINTER(MouthTensors), c_int32]
+    for make in (native.live_encoder, native.live_decoder, native.live_mouth):
+        make.restype = c_void_p
     for function, arguments in {
         "live_free": [c_void_p],
         "live_reset": [c_void_p],
@@ -73,9 +78,11 @@ class _Memory:
 
 
 class NativePart:
-    """An encoder or a decoder with its state. `isa`: one of ISAS, or None for the fastest."""
+    """An encoder, a decoder or a mouth with its state. `isa`: one of ISAS, or None for the fastest."""
 
-    def __init__(self, weights: EncoderWeights | DecoderWeights, isa: str | None = None) -> None:
+    def __init__(
+        self, weights: EncoderWeights | DecoderWeights | MouthWeights, isa: str | None = None
+    ) -> None:
         here = supported()
         if isa is not None and isa not in here:
             raise UserError(
@@ -84,17 +91,21 @@ class NativePart:
             )
         self.isa = isa or here[0]
         self._native = _library()
-        number = ISAS.index(self.isa)
-        if isinstance(weights, EncoderWeights):
-            shape, tensors, kept = pack_encoder(weights)
-            handle = self._native.live_encoder(shape, tensors, number)
-        else:
-            to_shape, to_tensors, kept = pack_decoder(weights)
-            handle = self._native.live_decoder(to_shape, to_tensors, number)
-        del kept  # the kernel has copied it
+        handle = self._make(weights, ISAS.index(self.isa))
         if not handle:
             raise UserError("there is not enough memory for the model")
         self._handle = Handle(handle, self._native.live_free)
+
+    def _make(self, weights: EncoderWeights | DecoderWeights | MouthWeights, isa: int) -> int | None:
+        """What is packed lives until the kernel has copied it."""
+        if isinstance(weights, EncoderWeights):
+            *encoder, _kept = pack_encoder(weights)
+            return self._native.live_encoder(*encoder, isa)  # type: ignore[no-any-return]
+        if isinstance(weights, DecoderWeights):
+            *decoder, _kept = pack_decoder(weights)
+            return self._native.live_decoder(*decoder, isa)  # type: ignore[no-any-return]
+        *mouth, _kept = pack_mouth(weights)
+        return self._native.live_mouth(*mouth, isa)  # type: ignore[no-any-return]
 
     @property
     def bytes(self) -> int:

@@ -11,9 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from realtime.engines.live_cpu.weights import BINS, DecoderWeights, EncoderWeights
+from realtime.engines.live_cpu.weights import BINS, DecoderWeights, EncoderWeights, MouthWeights
 
-__all__ = ["DecoderShape", "DecoderTensors", "EncoderShape", "EncoderTensors", "pack_decoder", "pack_encoder"]
+__all__ = [
+    "DecoderShape",
+    "DecoderTensors",
+    "EncoderShape",
+    "EncoderTensors",
+    "MouthShape",
+    "MouthTensors",
+    "pack_decoder",
+    "pack_encoder",
+    "pack_mouth",
+]
 
 ROWS, PANEL, LANES = 4, 32, 16
 OUTSIDE = -0.84  # what the encoder takes for the spectrum beyond its ends: -80 dBFS
@@ -70,6 +80,20 @@ class DecoderTensors(ctypes.Structure):
         ("hiss", Matrix * 3),
         *((n, c_void_p) for n in ("place", "table", "audible", "strings", "filters", "fade")),
         *((n, c_void_p) for n in ("f0", "multiples", "offsets", "bends", "heard")),
+    ]
+
+
+class MouthShape(ctypes.Structure):
+    _fields_ = [
+        *((n, c_int32) for n in ("pitches", "per_pitch", "room", "layers")),
+        ("dilations", c_void_p),
+    ]
+
+
+class MouthTensors(ctypes.Structure):
+    _fields_ = [
+        *((n, Matrix) for n in ("entry", "leave")),
+        *((n, POINTER(Matrix)) for n in ("time", "point")),
     ]
 
 
@@ -199,6 +223,20 @@ def pack_decoder(w: DecoderWeights) -> tuple[DecoderShape, DecoderTensors, objec
         w.partials, w.bands, taps, w.voices, w.sounding, w.unison, w.silent, bend,
     )  # fmt: skip
     return shape, tensors, kept
+
+
+def pack_mouth(w: MouthWeights) -> tuple[MouthShape, MouthTensors, object]:
+    """Shape, tensors, and what must be kept until the kernel has taken them."""
+    kept, a, n = _Kept(), w.arrays, len(w.dilations)
+
+    def panels(at: str) -> Matrix:
+        return kept.panels(_flat(a[f"{at}.weight"]), a[f"{at}.bias"])
+
+    over_time, point = ((Matrix * max(1, n))(*(panels(names[i]) for names in w.layer_names)) for i in (0, 1))
+    tensors = MouthTensors(panels("mouth.layers.0.conv"), panels(w.last_name), over_time, point)
+    dilations = kept.address(np.array(w.dilations), np.int32)
+    shape = MouthShape(w.layout.pitches, w.layout.per_pitch, w.layout.room, n, dilations)
+    return shape, tensors, (kept, over_time, point)
 
 
 def _pitch_rows(table: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 from realtime.engines.tensors import checked_floats, read_safetensors, told_about
 from realtime.errors import UserError
 
-__all__ = ["DecoderWeights", "EncoderWeights", "Layout"]
+__all__ = ["DecoderWeights", "EncoderWeights", "Layout", "MouthWeights"]
 
 BINS = 16  # analysed together, see export.analysis
 OCTAVE, ENTRY = 25, (7, 2)  # taps over pitch; over pitch and time
@@ -229,6 +229,55 @@ class DecoderWeights:
             "oscillators.audible": (p, self.partials),
             "noise.filters": (self.bands, 1, taps),
         }
+
+
+@dataclass(frozen=True)
+class MouthWeights:
+    """What stands between a pitch encoder and WaveNet decoders (umtn.heard_encoder); it lies in the encoder's file.
+
+    dilations: of its layers, in frames. latent: channels that it tells the decoders.
+    """
+
+    arrays: dict[str, np.ndarray]
+    layout: Layout
+    channels: int
+    dilations: tuple[int, ...]
+    latent: int
+
+    @classmethod
+    def from_safetensors(cls, data: bytes, name: str = "the encoder's weights") -> MouthWeights:
+        """UserError: damaged, without a mouth, or in itself contradictory."""
+        arrays, about = _read(data, "mouth", "heard", name)
+        try:
+            channels, latent = int(about["channels"]), int(about["latent"])
+            m = cls({}, _layout(about), channels, tuple(map(int, about["dilations"])), latent)
+        except (KeyError, ValueError, TypeError) as error:
+            raise _incomplete(name, error) from None
+        _in_range(name, "number of channels", channels, 1, 4096)
+        _in_range(name, "number of latent channels", latent, 1, 1 << 16)
+        for dilation in m.dilations:
+            _in_range(name, "dilation", dilation, 1, 4096)
+        m.arrays.update(checked_floats(arrays, m._shapes(), name))
+        return m
+
+    @property
+    def layer_names(self) -> tuple[tuple[str, str], ...]:
+        """Of each layer's two convolutions: over time, and of one frame."""
+        at = [f"mouth.layers.{1 + i}.inner.layers" for i in range(len(self.dilations))]
+        return tuple((f"{a}.1.conv", f"{a}.3.module") for a in at)
+
+    @property
+    def last_name(self) -> str:
+        return f"mouth.layers.{2 + len(self.dilations)}.conv"
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        c = self.channels
+        shapes = _conv("mouth.layers.0.conv", c, self.layout.channels, 1) | _conv(
+            self.last_name, self.latent, c, 1
+        )
+        for over_time, point in self.layer_names:
+            shapes |= _conv(over_time, c, c, TAPS) | _conv(point, c, c, 1)
+        return shapes
 
 
 def _read(data: bytes, part: str, kind: str, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -1,7 +1,8 @@
 """A bundle whose decoders draw sample by sample, those on the CPU.
 
 Which loop and precision: with "auto" the fastest of what is here (native int8, bf16, fp32; numba), among those
-that stay within a thousandth of a nat of fp32, as measured at the start. Threading model: see `Engine`.
+that stay within a thousandth of a nat of fp32 (five thousandths where those barely keep up), as measured at the
+start. Threading model: see `Engine`.
 """
 
 from __future__ import annotations

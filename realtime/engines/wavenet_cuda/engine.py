@@ -1,4 +1,4 @@
-"""A bundle whose decoders draw sample by sample, those on an NVIDIA GPU, the encoder by ONNX Runtime on the CPU.
+"""A bundle whose decoders draw sample by sample, those on an NVIDIA GPU, the encoder on the CPU.
 
 The CUDA kernel has never run on a GPU (see wavenet_cuda/__init__.py). Threading model: see `Engine`.
 """

@@ -10,7 +10,6 @@ import pytest
 
 pytest.importorskip("torch")
 
-from export.__main__ import main
 from export.bundle import Bundle, write_bundle
 from realtime.audio.restore import restore, save
 from realtime.audio.snapshot import Plan
@@ -20,7 +19,6 @@ from realtime.engines.live_cpu.engine import LiveCpuEngine
 from realtime.engines.onnx import OnnxEngine
 from realtime.errors import UserError
 from realtime.options import find_bundle
-from tests.export.toys import make_checkpoint
 from tests.realtime.engines.live_kernels import ISAS
 from tests.realtime.fakebundle import write_fake_bundle
 
@@ -28,11 +26,8 @@ pytestmark = pytest.mark.skipif(not ISAS, reason="no compiled kernel and no comp
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    folder = tmp_path_factory.mktemp("live")
-    checkpoint = make_checkpoint(folder / "checkpoint", "tiny-live", ("strings", "piano"))
-    assert main([str(checkpoint), "-o", str(folder / "toy.umtn")]) == 0
-    return Bundle.open(folder / "toy.umtn")
+def bundle(live_bundle: Bundle) -> Bundle:
+    return live_bundle
 
 
 def _changed(bundle: Bundle, path: Path, files: dict[str, bytes], without: str = "-") -> Bundle:

@@ -13,23 +13,19 @@ import pytest
 
 pytest.importorskip("torch")
 
-from export.__main__ import main
 from export.bundle import Bundle, Manifest, write_bundle
+from realtime.engines import load_engine
 from realtime.engines.onnx import OnnxEngine
-from realtime.engines.sampled import is_autoregressive
+from realtime.engines.tensors import weights_kind
 from realtime.engines.wavenet_cpu import build, contest
 from realtime.engines.wavenet_cpu.engine import WavenetCpuEngine
 from realtime.errors import UserError
-from tests.export.toys import make_checkpoint
 from tests.realtime.fakebundle import write_fake_bundle
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    folder = tmp_path_factory.mktemp("wavenet")
-    checkpoint = make_checkpoint(folder / "checkpoint", "tiny-wavenet-live", ("strings", "piano"))
-    assert main([str(checkpoint), "-o", str(folder / "toy.umtn")]) == 0
-    return Bundle.open(folder / "toy.umtn")
+def bundle(wavenet_bundle: Bundle) -> Bundle:
+    return wavenet_bundle
 
 
 def _changed(bundle: Bundle, path: Path, files: dict[str, bytes], **manifest: object) -> Bundle:
@@ -144,7 +140,7 @@ def test_damaged_weights_are_refused(bundle: Bundle, tmp_path: Path) -> None:
             (data[:-100], "not a readable safetensors file"),
             (data[:4], "not a readable safetensors file"),
             (b"\xff" * 64, "not a readable safetensors file"),
-            (data.replace(b'"hop\\": 80', b'"hop\\": 81'), "has 81 hop, but the manifest says 80"),
+            (data.replace(b'"hop\\": 64', b'"hop\\": 65'), "has 65 hop, but the manifest says 64"),
             (data.replace(b"head.bias", b"head.bios"), "head.bias is missing"),
         )
     ):
@@ -170,7 +166,41 @@ def test_a_decoder_that_cannot_keep_up_is_refused_with_the_figure(
     monkeypatch.setattr(contest, "_us_per_sample", lambda loop, latent: 500.0)
     with pytest.raises(UserError, match=r"needs 500 us a sample .*RTF 4.0.* 125.0 are allowed .*keep up"):
         WavenetCpuEngine(bundle)
-    assert WavenetCpuEngine(bundle, refuse_slow=False).choice.rtf == pytest.approx(4.0)
+    with pytest.raises(UserError, match="needs 500 us a sample"):
+        load_engine(bundle)
+    offline = load_engine(bundle, live=False)  # a replay, a file: nobody waits
+    assert isinstance(offline, WavenetCpuEngine) and offline.choice.rtf == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize(
+    "us, nats, wanted", [(25, 2e-3, "fp32"), (50, 2e-3, "int8"), (50, 2e-2, "fp32"), (25, 5e-4, "int8")]
+)
+def test_auto_takes_a_coarser_one_only_at_a_pinch(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, us: float, nats: float, wanted: str
+) -> None:
+    """us: of fp32, where 125 are allowed; int8 takes 10 and costs `nats`."""
+    monkeypatch.setattr(contest, "divergence", lambda a, b, *_: nats if b.precision == "int8" else 1.0)
+    speeds = {"fp32": us, "bf16": 1.0, "int8": 10.0}
+    monkeypatch.setattr(contest, "_us_per_sample", lambda loop, latent: speeds[loop.precision])
+    assert WavenetCpuEngine(bundle).choice.precision == wanted
+
+
+def test_a_temperature_of_one_is_the_bundles_own(bundle: Bundle, tmp_path: Path) -> None:
+    cold = _changed(bundle, tmp_path / "cold.umtn", {}, temperature=0.5)
+    block = bundle.manifest.block
+    noise = np.random.default_rng(0).random(block, dtype=np.float32)
+    for name in ("wavenet-cpu", "onnx"):  # both pass the probe, which was drawn as trained
+        outs = np.zeros((3, block), np.float32)
+        for out, source, temperature in (
+            (outs[0], cold, 1.0),
+            (outs[1], bundle, 0.5),
+            (outs[2], bundle, 1.0),
+        ):
+            engine = load_engine(source, name, precision="fp32")
+            assert engine.temperature == pytest.approx(1.0)
+            engine.temperature = temperature
+            engine.decode(0, out, noise)
+        assert np.array_equal(outs[0], outs[1]) and not np.array_equal(outs[0], outs[2])
 
 
 def test_without_a_compiler_auto_is_numba(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,7 +217,7 @@ def test_without_a_compiler_auto_is_numba(bundle: Bundle, monkeypatch: pytest.Mo
 
 def test_a_bundle_of_another_kind_is_refused(tmp_path: Path) -> None:
     fake = Bundle.open(write_fake_bundle(tmp_path / "fake.umtn"))
-    assert not is_autoregressive(fake)
+    assert weights_kind(fake) is None
     with pytest.raises(UserError, match="use --engine onnx"):
         WavenetCpuEngine(fake)
 

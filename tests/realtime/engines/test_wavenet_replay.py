@@ -16,7 +16,6 @@ import pytest
 
 pytest.importorskip("torch")
 
-from export.__main__ import main as export
 from export.bundle import Bundle
 from realtime.audio.cells import default_cells, put
 from realtime.audio.player import Player
@@ -27,18 +26,14 @@ from realtime.engines import load_engine
 from realtime.engines.wavenet_cpu import build
 from realtime.errors import UserError
 from realtime.replay import _sha256, replay
-from tests.export.toys import make_checkpoint
 
 ROOT = Path(__file__).parents[3]
 BLOCK = 128
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wavenet")
-    checkpoint = make_checkpoint(folder / "checkpoint", "tiny-wavenet-live", ("strings", "piano"))
-    assert export([str(checkpoint), "-o", str(folder / "toy.umtn")]) == 0
-    return folder / "toy.umtn"
+def bundle(wavenet_bundle: Bundle) -> Path:
+    return wavenet_bundle.path
 
 
 def _kernel() -> bool:

@@ -25,7 +25,16 @@ from tests.realtime.control.oscclient import Client, eventually
 PD = pytest.mark.skipif(not shutil.which("pd"), reason="Pure Data is not installed")
 SC = pytest.mark.skipif(not shutil.which("sclang"), reason="SuperCollider is not installed")
 PATIENCE_S = 8
-DOMAINS = ("strings", "piano", "winds", "organ", "voice")  # of the shipped bundle
+DOMAINS = (
+    "strings",
+    "piano",
+    "winds",
+    "organ",
+    "voice",
+    "brass",
+    "plucked",
+    "mallets",
+)  # of the shipped bundle
 
 
 def free_port() -> int:
@@ -229,7 +238,8 @@ def test_every_parameter_moves_from_supercollider_and_status_comes_back(instrume
         instrument.client.send("/umtn/transpose", -5.0)
         assert program.said("transpose -5.0")
         engine = instrument.ask("status/engine")
-        assert program.said(f"alive true {DOMAINS[2]} {engine}")
+        to = next(p.choices[int(v)] for p, v in wanted.items() if p.name == "to")
+        assert program.said(f"alive true {to} {engine}")
     finally:
         program.close()
 

@@ -9,20 +9,23 @@ namespace {
 struct Path {
   LivePlaceEncoder encoder;
   LivePlaceDecoder decoder;
+  LivePlaceMouth mouth;
 };
 
+#define LIVE_PATH(isa) {live_encoder_##isa, live_decoder_##isa, live_mouth_##isa}
+
 Path find(int isa) {
-  if (isa == LIVE_PLAIN) return {live_encoder_plain, live_decoder_plain};
+  if (isa == LIVE_PLAIN) return LIVE_PATH(plain);
 #if defined(CPU_X86) && !defined(WITHOUT_AVX2)
-  if (isa == LIVE_AVX2 && cpu_avx2()) return {live_encoder_avx2, live_decoder_avx2};
+  if (isa == LIVE_AVX2 && cpu_avx2()) return LIVE_PATH(avx2);
 #endif
 #if defined(CPU_X86) && !defined(WITHOUT_AVX512)
-  if (isa == LIVE_AVX512 && cpu_avx512()) return {live_encoder_avx512, live_decoder_avx512};
+  if (isa == LIVE_AVX512 && cpu_avx512()) return LIVE_PATH(avx512);
 #endif
 #if defined(CPU_ARM) && !defined(WITHOUT_NEON)
-  if (isa == LIVE_NEON) return {live_encoder_neon, live_decoder_neon};
+  if (isa == LIVE_NEON) return LIVE_PATH(neon);
 #endif
-  return {nullptr, nullptr};
+  return {nullptr, nullptr, nullptr};
 }
 
 template <class Place, class Shape, class Weights>
@@ -38,7 +41,7 @@ LivePart* as_part(void* p) { return (LivePart*)p; }
 
 }  // namespace
 
-LIVE_EXPORT int32_t live_abi(void) { return 1; }
+LIVE_EXPORT int32_t live_abi(void) { return 2; }
 
 LIVE_EXPORT int32_t live_supports(int32_t isa) { return find(isa).encoder != nullptr; }
 
@@ -48,6 +51,10 @@ LIVE_EXPORT void* live_encoder(const LiveEncoderShape* shape, const LiveEncoderW
 
 LIVE_EXPORT void* live_decoder(const LiveDecoderShape* shape, const LiveDecoderWeights* weights, int32_t isa) {
   return make(find(isa).decoder, *shape, *weights);
+}
+
+LIVE_EXPORT void* live_mouth(const LiveMouthShape* shape, const LiveMouthWeights* weights, int32_t isa) {
+  return make(find(isa).mouth, *shape, *weights);
 }
 
 // a part lies at the beginning of its memory, and owns nothing else

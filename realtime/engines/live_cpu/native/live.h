@@ -1,4 +1,5 @@
-// A `live` model's encoder and decoders: one network step per hop, for any size.
+// A `live` model's encoder and decoders, and what stands between that encoder and WaveNet decoders: one network step
+// per hop, for any size.
 //
 // Threading model: a part belongs to one thread at a time, and takes no lock. Everything is allocated when it is
 // made; live_run and live_reset neither allocate nor call the system. The C interface is called from Python
@@ -72,6 +73,18 @@ struct LiveDecoderWeights {
   const int32_t* heard;
 };
 
+// Between the encoder of such a model and WaveNet decoders (umtn.heard_encoder); channels = entry.outputs.
+struct LiveMouthShape {
+  int32_t pitches, per_pitch, room, layers;
+  const int32_t* dilations;  // [layers] frames
+};
+
+// All panels: entry, leave; for each layer `time` (3 frames, oldest first) and `point`.
+struct LiveMouthWeights {
+  LiveMatrix entry, leave;
+  const LiveMatrix *time, *point;
+};
+
 enum LiveIsa { LIVE_PLAIN = 0, LIVE_AVX2 = 1, LIVE_AVX512 = 2, LIVE_NEON = 3 };
 
 LIVE_EXPORT int32_t live_abi(void);
@@ -80,10 +93,11 @@ LIVE_EXPORT int32_t live_supports(int32_t isa);
 // Null, where the path is missing or memory is short. Nothing given is kept.
 LIVE_EXPORT void* live_encoder(const LiveEncoderShape*, const LiveEncoderWeights*, int32_t isa);
 LIVE_EXPORT void* live_decoder(const LiveDecoderShape*, const LiveDecoderWeights*, int32_t isa);
+LIVE_EXPORT void* live_mouth(const LiveMouthShape*, const LiveMouthWeights*, int32_t isa);
 LIVE_EXPORT void live_free(void* part);
 LIVE_EXPORT void live_reset(void* part);
 // Encoder: in audio [frames * hop] -> out latent [D][frames]; noise is not read. Decoder: in latent, noise
-// [frames * hop] uniform in [0, 1) -> out audio [frames * hop].
+// [frames * hop] uniform in [0, 1) -> out audio [frames * hop]. Mouth: in latent, out another; noise is not read.
 LIVE_EXPORT void live_run(void* part, int32_t frames, const float* in, const float* noise, float* out);
 LIVE_EXPORT int64_t live_bytes(void* part);
 // All that the part remembers: may be copied away between runs, and back, also into a part of another process.

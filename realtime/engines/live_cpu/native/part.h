@@ -13,10 +13,12 @@ struct LivePart {
 // Places a part and everything it needs at `memory` (64-byte aligned, zeroed); with null only counts the bytes.
 typedef LivePart* (*LivePlaceEncoder)(const LiveEncoderShape&, const LiveEncoderWeights&, char*, int64_t*);
 typedef LivePart* (*LivePlaceDecoder)(const LiveDecoderShape&, const LiveDecoderWeights&, char*, int64_t*);
+typedef LivePart* (*LivePlaceMouth)(const LiveMouthShape&, const LiveMouthWeights&, char*, int64_t*);
 
 #define LIVE_PLACES(isa) \
   LivePart* live_encoder_##isa(const LiveEncoderShape&, const LiveEncoderWeights&, char*, int64_t*); \
-  LivePart* live_decoder_##isa(const LiveDecoderShape&, const LiveDecoderWeights&, char*, int64_t*);
+  LivePart* live_decoder_##isa(const LiveDecoderShape&, const LiveDecoderWeights&, char*, int64_t*); \
+  LivePart* live_mouth_##isa(const LiveMouthShape&, const LiveMouthWeights&, char*, int64_t*);
 LIVE_PLACES(plain)
 LIVE_PLACES(avx2)
 LIVE_PLACES(avx512)

@@ -1,0 +1,27 @@
+"""Tiny bundles of two domains with random weights, one of each kind, exported once per run."""
+
+from __future__ import annotations
+
+import pytest
+
+from export.bundle import Bundle
+
+DOMAINS = ("strings", "piano")
+
+
+def _exported(tmp_path_factory: pytest.TempPathFactory, preset: str, hop: int | None = None) -> Bundle:
+    pytest.importorskip("torch")
+    from tests.export.toys import export_toy
+
+    return Bundle.open(export_toy(tmp_path_factory.mktemp(preset), preset, DOMAINS, hop=hop).bundle)
+
+
+@pytest.fixture(scope="session")
+def live_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return _exported(tmp_path_factory, "tiny-live")
+
+
+@pytest.fixture(scope="session")
+def wavenet_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Its hop divides the longest window, which the native encoder needs and the preset's does not."""
+    return _exported(tmp_path_factory, "tiny-wavenet-live", hop=64)

@@ -1,0 +1,89 @@
+"""New domains for a finished model: their decoders learn from pairs, everything else stays as it is.
+
+A decoder begins as a copy of the nearest that the model has. Nothing flows into the encoder and nobody is confused,
+so the domains that were there before sound as they did, to the bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from umtn import checkpoint
+from umtn.config import Config, LiveDecoderConfig
+from umtn.data.store import Dataset
+from umtn.errors import UserError
+from umtn.training.alone import nearest
+from umtn.training.batches import BatchSource
+from umtn.translator import Translator
+
+__all__ = ["freeze_all_but", "take_model", "widened"]
+
+CLIPS = 8  # by which the nearest decoder is found
+
+
+def widened(config: Config, start: Path, names: Sequence[str]) -> Config:
+    """The config of the model in `start` with more domains, which alone learn as `config.training` says."""
+    known = checkpoint.read_config(start)[0]
+    if not isinstance(known.decoder, LiveDecoderConfig) or not isinstance(config.decoder, LiveDecoderConfig):
+        raise UserError(
+            f"--new-domains trains decoders of the preset 'live'; '{start}' was trained with '{known.preset}'."
+        )
+    if not names:
+        raise UserError("--extend wants --new-domains too: the names of the domains that are to be learned.")
+    if twice := [n for n in names if n in known.domains or list(names).count(n) > 1]:
+        raise UserError(f"'{twice[0]}' is no new domain: '{start}' has {', '.join(known.domains)}.")
+    theirs = {c.domain for c in known.decoder.characters}
+    characters = tuple(c for c in config.decoder.characters if c.domain in names and c.domain not in theirs)
+    return replace(
+        known,
+        decoder=replace(known.decoder, characters=(*known.decoder.characters, *characters)),
+        domains=(*known.domains, *names),
+        training=replace(config.training, learning=tuple(names), frozen_ear=True),
+    )
+
+
+def take_model(translator: Translator, start: Path, data: Dataset, seed: int) -> list[dict[str, Any]]:
+    """Fill the translator with the model in `start`; new decoders begin as the nearest; -> how it was trained."""
+    config, given = translator.config, checkpoint.load(start)
+    translator.encoder.load_state_dict(given.encoder.state_dict())
+    for domain in given.config.domains:
+        translator.decoders[domain].load_state_dict(given.decoder(domain).state_dict())
+    _take_confusion(translator, given)
+    for domain in config.training.learning:
+        first, losses = nearest(given, given.config.domains, *_heard(translator, data, domain, seed))
+        translator.decoders[domain].load_state_dict(given.decoder(first).state_dict())
+        listed = ", ".join(f"{name} {loss:.2f}" for name, loss in losses.items())
+        print(f"'{domain}' begins with the decoder of '{first}', the nearest ({listed})", flush=True)
+    progress = checkpoint.read_config(start)[1]
+    return [*progress.earlier, {k: v for k, v in progress.__dict__.items() if k != "earlier"}]
+
+
+def _take_confusion(translator: Translator, given: Translator) -> None:
+    """What it knew of the old domains; it never learned the new ones, which are its last rows."""
+    ours = translator.confusion.state_dict()
+    for name, theirs in given.confusion.state_dict().items():
+        ours[name][: len(theirs)] = theirs
+    translator.confusion.load_state_dict(ours)
+
+
+@torch.no_grad()
+def _heard(
+    translator: Translator, data: Dataset, domain: str, seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(latent [B, D, T], what `domain` makes of it [B, N]) of a few clips."""
+    config = translator.config
+    alone = replace(config, training=replace(config.training, batch=CLIPS, learning=(domain,)))
+    batch = next(iter(BatchSource(data, alone, "train", seed)))
+    return translator.encoder(batch.source.unsqueeze(1)), batch.targets[:, 0]
+
+
+def freeze_all_but(translator: Translator, learning: Sequence[str]) -> None:
+    """Only the decoders of the domains named learn."""
+    translator.requires_grad_(False)
+    for domain in learning:
+        translator.decoder(domain).requires_grad_(True)
