@@ -4,6 +4,7 @@
     NAME/weights-<step>.safetensors     averaged (EMA) weights: what is exported and played
     NAME/training-<step>.safetensors    raw weights, optimiser moments, random state: what `--resume` needs
 
+Equal tensors are stored once (decoders that share their weights); the file's header says which names are meant.
 checkpoint.json is replaced last and names the files it belongs to: a kill at any moment leaves either the old
 checkpoint or the new one.
 """
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -29,7 +30,7 @@ from umtn.translator import Translator
 
 __all__ = ["Progress", "load", "load_training", "save"]
 
-FORMAT, VERSION = "umtn-checkpoint", 1
+FORMAT, VERSION = "umtn-checkpoint", 2
 
 
 @dataclass
@@ -50,7 +51,18 @@ class Progress:
 
 def _write(path: Path, tensors: dict[str, Tensor]) -> str:
     """Write tensors durably; -> SHA-256 of the file."""
-    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, path)
+    first: dict[tuple[Any, ...], str] = {}
+    stored: dict[str, Tensor] = {}
+    same: dict[str, str] = {}
+    for name, tensor in tensors.items():
+        value = tensor.detach().cpu().contiguous()
+        content = hashlib.sha256(value.view(-1).view(torch.uint8).numpy()).digest() if value.numel() else b""
+        original = first.setdefault((content, value.dtype, value.shape), name)
+        if original == name:
+            stored[name] = value
+        else:
+            same[name] = original
+    save_file(stored, path, metadata=same or None)
     with path.open("rb+") as file:
         os.fsync(file.fileno())
     return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -110,8 +122,11 @@ def _tensors(folder: Path, record: dict[str, Any], kind: str) -> dict[str, Tenso
     if hashlib.sha256(content).hexdigest() != record["sha256"][kind]:
         raise UserError(f"'{path}' is damaged: its hash is not the one in checkpoint.json.")
     try:
-        return load_file(path)
-    except SafetensorError as error:
+        stored = load_file(path)
+        with safe_open(path, "pt") as file:
+            same: dict[str, str] = file.metadata() or {}
+        return stored | {name: stored[original].clone() for name, original in same.items()}
+    except (SafetensorError, KeyError) as error:
         raise UserError(f"'{path}' is not a safetensors file: {error}.") from None
 
 

@@ -124,13 +124,31 @@ def test_bad_checkpoints_get_a_sentence(data: Path, tmp_path: Path) -> None:
         checkpoint.load(out)
 
 
+def test_weights_that_decoders_share_are_stored_once(data: Path, tmp_path: Path) -> None:
+    sizes = {}
+    for shared in (True, False):
+        out = tmp_path / str(shared)
+        config = tiny("tiny-wavenet-live")
+        config = replace(config, training=replace(config.training, shared=shared))
+        trained = train(config, Dataset.open(data), out, minutes=5, resume=False, steps=1).translator
+        sizes[shared] = next(out.glob("weights-*")).stat().st_size
+        loaded = checkpoint.load(out)
+        assert loaded.state_dict().keys() == trained.state_dict().keys()
+        first, second = (loaded.decoders[name].embed.weight for name in config.domains[:2])
+        assert torch.equal(first, second) == shared
+        assert first.data_ptr() != second.data_ptr()
+    parts = dict(trained.decoders[config.domains[0]].named_parameters())
+    once = sum(p.nbytes for name, p in parts.items() if name != "condition.bias")
+    assert sizes[False] - sizes[True] > (len(config.domains) - 1) * once
+
+
 def test_full_disk_keeps_the_checkpoint_before(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "c"
     trainer = train(tiny("tiny-live"), Dataset.open(data), out, minutes=5, resume=False, steps=1)
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "save_file", full)
