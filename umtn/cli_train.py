@@ -11,6 +11,7 @@ __all__ = ["register"]
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the `train` command."""
+    from umtn.ablation import ABLATIONS
     from umtn.config import PRESETS
 
     parser = commands.add_parser("train", help="train a translator", description=__doc__)
@@ -41,11 +42,17 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument(
         "--domains", help="comma-separated; default: those of the preset; a resumed run keeps its own"
     )
+    parser.add_argument(
+        "--without",
+        default="",
+        help=f"for ablations, comma-separated: {', '.join(ABLATIONS)}; a resumed run keeps its own",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> None:
+    from umtn.ablation import without
     from umtn.config import preset
     from umtn.data.store import Dataset
     from umtn.errors import UserError
@@ -55,6 +62,8 @@ def _run(args: argparse.Namespace) -> None:
     config = preset(args.preset)
     if args.domains:
         config = replace(config, domains=tuple(args.domains.split(",")))
+    for part in filter(None, (name.strip() for name in args.without.split(","))):
+        config = without(config, part)
     if args.new_domains and args.extend is None and not args.resume:
         raise UserError("--new-domains wants --extend too: the finished checkpoint that gets them.")
     if args.extend is not None and not args.resume:

@@ -115,8 +115,9 @@ class TrainingConfig:
     sample-by-sample decoder learns from (0: all of it). `shared`: the decoders are one, but for their biases.
     `frozen_ear`: the pitch encoder came trained and stays as it is. `learning`: the domains whose decoders learn,
     while encoder, confusion network and all other decoders stay as they are (none named: everything learns).
-    `quietest_db`: the lowest gain that a clip is given. `solo_share`: clips drawn for one voice alone. `blur`: the
-    most noise on a WaveNet's past, in 256ths of its classes (umtn.training.doubt)."""
+    `augment`: sources are detuned, coloured and made noisy. `pairs`: other instruments' renderings of the same bars
+    are known. `quietest_db`: the lowest gain that a clip is given. `solo_share`: clips drawn for one voice alone.
+    `blur`: the most noise on a WaveNet's past, in 256ths of its classes (umtn.training.doubt)."""
 
     batch: int = 4
     seconds: float = 2.4
@@ -133,6 +134,8 @@ class TrainingConfig:
     shared: bool = False
     frozen_ear: bool = False
     learning: tuple[str, ...] = ()
+    augment: bool = True
+    pairs: bool = True
     quietest_db: float = -22.0
     solo_share: float = 0.0
     blur: float = 4.0

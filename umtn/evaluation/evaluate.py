@@ -35,9 +35,7 @@ def evaluate(player: Player, material: Material, only: tuple[str, ...] | None = 
     judges = Judges(material.score, material.start_s, material.rate)
     lags = measured_lags(player, material, targets)
     copies = {s: judges.hear(audio) for s, audio in tqdm(material.sources.items(), desc="inputs")}
-    truths = {
-        t: judges.hear(material.truths[t], any_register=True) for t in tqdm(targets, desc="true renderings")
-    }
+    truths = {t: judges.hear(material.truths[t]) for t in tqdm(targets, desc="true renderings")}
     rows: list[dict[str, Any]] = []
     timbres = Timbres({t: truths[t].embeddings[judges.sounding(material.truths[t])] for t in targets})
     for t in targets:
@@ -51,7 +49,7 @@ def evaluate(player: Player, material: Material, only: tuple[str, ...] | None = 
         for t in others:
             truth, copy = material.truths[t], judges.figures(copies[s], audio, material.truths[t], t)
             heard_audio = level.advance(made[t], lags[t]["lag_s"], material.rate)
-            heard = judges.hear(heard_audio)
+            heard = judges.hear(heard_audio, copies[s].register)
             model = judges.figures(heard, heard_audio, truth, t, lags[t]["lag_s"])
             sounding = judges.sounding(truth)
             given = heard.confusion(sounding)
@@ -62,7 +60,7 @@ def evaluate(player: Player, material: Material, only: tuple[str, ...] | None = 
     timbres.into(means)
     return {
         "model": {"name": player.name, **player.facts, "declared_lag_ms": 1000 * player.declared_lag_s},
-        "material": _described(material),
+        "material": _described(material) | {"registers": {s: h.register for s, h in copies.items()}},
         "lags": lags,
         "rows": rows,
         "means": means,

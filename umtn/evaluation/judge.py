@@ -66,11 +66,15 @@ class Judges:
     def _at_own_rate(self, audio: Audio) -> Audio:
         return audio if self.rate == RATE else soxr.resample(audio, self.rate, RATE, quality="HQ")
 
-    def hear(self, audio: Audio, any_register: bool = False) -> Heard:
-        """`any_register`: judge it in the octave in which its program sounds (true renderings)."""
+    def hear(self, audio: Audio, octave: int | None = None) -> Heard:
+        """octave: semitones (0, -12, 12) beside the score in which it has to sound; None: those in which it does.
+
+        A rendering sounds where its program puts it, and what is made of it has to sound there too.
+        """
         own = self._at_own_rate(audio)
         transcript = self.pitch.transcribe(own)
-        octave = register(self.score, self.start_s, transcript) if any_register else 0
+        if octave is None:
+            octave = register(self.score, self.start_s, transcript)
         notes = note_figures(self.score.transposed(octave), self.start_s, transcript)
         return Heard(notes, octave, pitch_track(own), *self.timbre.hear(own))
 

@@ -115,9 +115,12 @@ class BatchSource:
         """One clip; domains[first] is the one whose recordings are drawn, by duration."""
         config, rng = self.config, self.rng
         own, start = self._bars(domains[first])
-        paired = bool(self.sources) and rng.random() < config.training.share_paired
+        translations = config.training.pairs and bool(self.sources)
+        paired = translations and rng.random() < config.training.share_paired
         source = self._choose_source(own.score, start) if paired else own
-        targets = [self._same_bars(domain, own) for domain in domains]
+        targets = [
+            own if d == own.domain else self._same_bars(d, own) if translations else None for d in domains
+        ]
         active, onset, cents = self._rolls(own, start)
         silence = np.zeros(self.samples, np.float32)
         return {
@@ -162,9 +165,7 @@ class BatchSource:
         return known.index(source.domain) if source.domain in known else -1
 
     def _same_bars(self, domain: str, own: Track) -> Track | None:
-        """The track in which `domain` plays what `own` plays; None for plain recordings of another domain."""
-        if domain == own.domain:
-            return own
+        """The track in which another domain plays what `own` plays; None for plain recordings."""
         return next((t for t in self.targets[domain] if t.score and t.score == own.score), None)
 
     def __iter__(self) -> Iterator[Batch]:

@@ -276,8 +276,11 @@ def train(
     begun = known.training
     # an ear that was taken is in the checkpoint, and decoders that went on alone are never made one again
     shared = config.training.shared and begun.shared and not own_decoders
-    settings = replace(config.training, shared=shared, frozen_ear=begun.frozen_ear, learning=begun.learning)
-    config = replace(config, domains=known.domains, training=settings)
+    kept = {
+        name: getattr(begun, name) for name in ("frozen_ear", "learning", "augment", "pairs", "share_paired")
+    }
+    settings = replace(config.training, shared=shared, **kept)
+    config = replace(config, domains=known.domains, confusion=known.confusion, training=settings)
     trainer = Trainer(config, data, out, minutes, seed, encoder, extended)
     if resume:
         trainer.resume()

@@ -57,10 +57,12 @@ class Objective(nn.Module):
         weight = 1.0 - lost.float()
         weight[:, : self.warm_up] = 0
         gain = 10 ** (uniform(self.config.training.quietest_db, LOUDEST_DB, b, generator) / 20)[:, None]
-        source = torch.where(
-            batch.paired[:, None], batch.source, local_pitch_shift(batch.source, generator, rate)
-        )
-        source = add_noise(colour(source, generator, rate) * gain, generator, rate)
+        if self.config.training.augment:
+            own = local_pitch_shift(batch.source, generator, rate)
+            source = torch.where(batch.paired[:, None], batch.source, own)
+            source = add_noise(colour(source, generator, rate) * gain, generator, rate)
+        else:
+            source = batch.source * gain
         hush = (uniform(0, 1, b, generator) < 0.03)[:, None]  # nothing but the room: nothing must come out
         source = torch.where(hush, source * 0 + 1e-3 * gain * torch.randn_like(source), source)
         targets = batch.targets * torch.where(hush, torch.zeros_like(gain), gain)[:, :, None]
