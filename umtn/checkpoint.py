@@ -56,7 +56,11 @@ def _write(path: Path, tensors: dict[str, Tensor]) -> str:
     same: dict[str, str] = {}
     for name, tensor in tensors.items():
         value = tensor.detach().cpu().contiguous()
-        content = hashlib.sha256(value.view(-1).view(torch.uint8).numpy()).digest() if value.numel() else b""
+        content = (
+            hashlib.sha256(value.view(-1).view(torch.uint8).numpy().tobytes()).digest()
+            if value.numel()
+            else b""
+        )
         original = first.setdefault((content, value.dtype, value.shape), name)
         if original == name:
             stored[name] = value
