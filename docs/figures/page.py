@@ -30,7 +30,7 @@ from realtime.shared import SharedState  # noqa: E402
 from tests.realtime.control.chromium import Chromium  # noqa: E402
 from tests.realtime.control.fakestage import Stage  # noqa: E402
 
-DOMAINS = ("strings", "piano", "winds", "organ", "voice")
+DOMAINS = ("strings", "piano", "winds", "organ", "voice", "brass", "plucked", "mallets")
 CLIP = ROOT / "realtime" / "assets" / "demo.flac"
 Sound = npt.NDArray[np.float32]
 
