@@ -22,7 +22,7 @@ from export.analysis import Bins, Source, expanded, factorise, full_kernels
 from umtn.config import Config, HeardEncoderConfig
 from umtn.decoders.live import LiveDecoder
 from umtn.heard_encoder import HeardEncoder
-from umtn.pitch_encoder import PitchEncoder
+from umtn.pitch_encoder import PitchEncoder, ear_of
 from umtn.streaming import StreamingModule
 
 __all__ = [
@@ -30,7 +30,6 @@ __all__ = [
     "analysis_error",
     "decoder_weights",
     "differing",
-    "ear_of",
     "encoder_parameters",
     "encoder_weights",
     "parameters",
@@ -44,12 +43,6 @@ ENCODER_WEIGHTS = "weights/encoder.safetensors"
 def weights_path(domain: str) -> str:
     """Where a bundle keeps a decoder's."""
     return f"weights/{domain}.safetensors"
-
-
-def ear_of(encoder: StreamingModule) -> PitchEncoder | None:
-    """The pitch encoder, if there is one in it."""
-    inner = encoder.ear if isinstance(encoder, HeardEncoder) else encoder
-    return inner if isinstance(inner, PitchEncoder) else None
 
 
 def encoder_parameters(encoder: StreamingModule) -> dict[str, Tensor]:

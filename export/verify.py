@@ -21,7 +21,6 @@ from export.live_weights import (
     ENCODER_WEIGHTS,
     analysis_error,
     differing,
-    ear_of,
     encoder_parameters,
     parameters,
     weights_path,
@@ -31,6 +30,7 @@ from export.steppers import OnnxStepper, Stepper, module_stepper, script_stepper
 from umtn.decoders.base import Decoder
 from umtn.decoders.wavenet import WaveNetDecoder, draw
 from umtn.mulaw import mulaw_decode
+from umtn.pitch_encoder import ear_of
 from umtn.streaming import StreamingModule
 from umtn.translator import Translator
 

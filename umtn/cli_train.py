@@ -26,7 +26,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument(
         "--encoder",
         type=Path,
-        help="a checkpoint whose pitch encoder is taken and left as it is (wavenet-live)",
+        help="a checkpoint whose pitch encoder is taken and left as it is (any preset but paper)",
     )
     parser.add_argument(
         "--own-decoders", action="store_true", help="WaveNet decoders that began as one go on each alone"

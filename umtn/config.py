@@ -6,16 +6,18 @@ import dataclasses
 import difflib
 import json
 import typing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from umtn.errors import UserError
 from umtn.latent import PitchLatent
 
 __all__ = [
+    "AdversaryConfig",
     "Character",
     "Config",
     "ConfusionConfig",
+    "ConvDecoderConfig",
     "HeardEncoderConfig",
     "LiveDecoderConfig",
     "PRESETS",
@@ -91,6 +93,19 @@ class LiveDecoderConfig:
 
 
 @dataclass(frozen=True)
+class ConvDecoderConfig:
+    """umtn.decoders.conv: causal convolutions to sub-bands; `past`: how many of its own last samples it hears."""
+
+    kind: str = "conv"
+    channels: tuple[int, ...] = (96, 96, 64)
+    strides: tuple[int, ...] = (2, 4)
+    dilations: tuple[int, ...] = (1, 2, 4, 8, 16)
+    later: tuple[int, ...] = (1, 3)
+    bands: int = 16
+    past: int = 0
+
+
+@dataclass(frozen=True)
 class WaveNetConfig:
     """umtn.decoders.wavenet: autoregressive, one sample after the other."""
 
@@ -109,10 +124,26 @@ class ConfusionConfig:
 
 
 @dataclass(frozen=True)
+class AdversaryConfig:
+    """umtn.training.adversarial: the discriminators' sizes, and what they say against the spectral loss.
+
+    `joins`: the share of the minutes after which they take part.
+    """
+
+    periods: tuple[int, ...] = (2, 3, 5, 7, 11)
+    windows: tuple[int, ...] = (1024, 512, 256)
+    channels: int = 16
+    learning_rate: float = 5e-4
+    joins: float = 0.35
+    weight: float = 0.1
+    feature_weight: float = 0.5
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """`batch` clips of `seconds`, each said by `domains_per_step` decoders; `share_paired` of the clips ask for a
     translation, the others for their own domain; weights of the objectives. `window_s`: the end of a clip that a
-    sample-by-sample decoder learns from (0: all of it). `shared`: the decoders are one, but for their biases.
+    decoder of samples learns from (0: all of it). `shared`: the decoders are one, but for their biases.
     `frozen_ear`: the pitch encoder came trained and stays as it is. `learning`: the domains whose decoders learn,
     while encoder, confusion network and all other decoders stay as they are (none named: everything learns).
     `augment`: sources are detuned, coloured and made noisy. `pairs`: other instruments' renderings of the same bars
@@ -147,9 +178,10 @@ class Config:
     sample_rate: int
     hop: int
     encoder: PitchEncoderConfig | WaveEncoderConfig | HeardEncoderConfig
-    decoder: LiveDecoderConfig | WaveNetConfig
+    decoder: LiveDecoderConfig | WaveNetConfig | ConvDecoderConfig
     domains: tuple[str, ...] = DOMAINS
     confusion: ConfusionConfig = ConfusionConfig()
+    adversary: AdversaryConfig | None = None
     training: TrainingConfig = TrainingConfig()
 
     @property
@@ -201,6 +233,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         if kind not in kinds:
             raise UserError(f"{where}.kind is {kind!r}; known are {', '.join(sorted(kinds))}.")
         return _build(kinds[kind], value, where)
+    if choices and isinstance(value, dict):  # or nothing
+        return _build(choices[0], value, where)
     if isinstance(value, list):
         return tuple(_build(choices[0], item, where) if choices else item for item in value)
     return value
@@ -216,6 +250,38 @@ def _tiny_live() -> Config:
         ),
         decoder=LiveDecoderConfig(hidden=8, partials=6, bands=6, voices=4),
         training=TrainingConfig(batch=4, seconds=1.0, warm_up_steps=2),
+    )
+
+
+def _live_conv(name: str, past: int) -> Config:
+    return Config(
+        name,
+        24000,
+        128,
+        PitchEncoderConfig(),
+        ConvDecoderConfig(past=past),
+        adversary=AdversaryConfig(),
+        training=TrainingConfig(
+            batch=2,
+            seconds=1.6,
+            learning_rate=2e-3,
+            warm_up_steps=50,
+            ema=0.999,
+            domains_per_step=3,
+            window_s=0.7,
+        ),
+    )
+
+
+def _tiny_live_conv(name: str, past: int) -> Config:
+    return replace(
+        _tiny_live(),
+        preset=name,
+        decoder=ConvDecoderConfig(
+            channels=(12, 8), strides=(16,), dilations=(1, 2), later=(1,), bands=4, past=past
+        ),
+        adversary=AdversaryConfig(periods=(2, 3), windows=(128,), channels=4, joins=0.0),
+        training=TrainingConfig(batch=2, seconds=0.6, warm_up_steps=2, window_s=0.3, ema=0.99),
     )
 
 
@@ -247,10 +313,13 @@ PRESETS: dict[str, Config] = {
             shared=True,
             quietest_db=-12.0,  # mu-law has few classes for whispers
             solo_share=0.6,
-            blur=12.0,
         ),
     ),
+    "live-conv": _live_conv("live-conv", past=0),
+    "live-conv-past": _live_conv("live-conv-past", past=1024),
     "tiny-live": _tiny_live(),
+    "tiny-live-conv": _tiny_live_conv("tiny-live-conv", past=0),
+    "tiny-live-conv-past": _tiny_live_conv("tiny-live-conv-past", past=128),
     "tiny-paper": Config(
         "tiny-paper",
         8000,

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from umtn.latent import PitchLatent, split_latent
-from umtn.layers import CausalConv1d
+from umtn.layers import CausalConv1d, dilated_residual
 from umtn.pitch_encoder import PitchEncoder
-from umtn.streaming import Pointwise, Residual, StreamingModule, StreamingSequential
+from umtn.streaming import Pointwise, StreamingModule, StreamingSequential
 
 __all__ = ["HeardEncoder", "opened"]
 
@@ -45,17 +45,7 @@ class HeardEncoder(StreamingModule):
         self.ear = ear
         self.mouth = StreamingSequential(
             CausalConv1d(layout.channels, channels, 1),
-            *[
-                Residual(
-                    StreamingSequential(
-                        Pointwise(nn.ReLU()),
-                        CausalConv1d(channels, channels, 3, dilation=d),
-                        Pointwise(nn.ReLU()),
-                        Pointwise(nn.Conv1d(channels, channels, 1)),
-                    )
-                )
-                for d in dilations
-            ],
+            *[dilated_residual(channels, d) for d in dilations],
             Pointwise(nn.ReLU()),
             CausalConv1d(channels, latent, 1),
         )

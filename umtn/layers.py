@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from umtn.streaming import StreamingModule
+from umtn.streaming import Pointwise, Residual, StreamingModule, StreamingSequential
 
 __all__ = [
     "AveragePool",
@@ -20,6 +20,7 @@ __all__ = [
     "CausalConvTranspose1d",
     "PitchGRU",
     "Upsample",
+    "dilated_residual",
 ]
 
 
@@ -132,6 +133,18 @@ class CausalConv2d(_Carrying):
         if self.training:  # the same numbers in another memory order: five times faster on a CPU in bfloat16
             x = x.contiguous(memory_format=torch.channels_last)
         return self.conv(x), new
+
+
+def dilated_residual(channels: int, dilation: int) -> Residual:
+    """x + (ReLU, dilated causal convolution of three taps, ReLU, 1x1)(x)."""
+    return Residual(
+        StreamingSequential(
+            Pointwise(nn.ReLU()),
+            CausalConv1d(channels, channels, 3, dilation=dilation),
+            Pointwise(nn.ReLU()),
+            Pointwise(nn.Conv1d(channels, channels, 1)),
+        )
+    )
 
 
 class CausalConvTranspose1d(_Carrying):

@@ -18,7 +18,7 @@ from umtn.layers import CausalConv1d, CausalConv2d
 from umtn.spectral import CausalSpectrum
 from umtn.streaming import Pointwise, Residual, StreamingModule, StreamingSequential
 
-__all__ = ["PitchEncoder"]
+__all__ = ["PitchEncoder", "ear_of"]
 
 HARMONICS = (0.5, 1, 2, 3, 4, 5, 6, 7, 8)
 
@@ -121,3 +121,9 @@ class PitchEncoder(StreamingModule):
         new.extend(after)
         notes = self.head(body)
         return torch.cat([notes.reshape(b, notes.shape[1] * self.pitches, t), room], dim=1), new
+
+
+def ear_of(encoder: nn.Module) -> PitchEncoder | None:
+    """The pitch encoder, if it is one or has one for its `ear`."""
+    inner = getattr(encoder, "ear", encoder)
+    return inner if isinstance(inner, PitchEncoder) else None

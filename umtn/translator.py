@@ -6,13 +6,15 @@ from torch import Tensor, nn
 from umtn.config import (
     Character,
     Config,
+    ConvDecoderConfig,
     HeardEncoderConfig,
-    LiveDecoderConfig,
     PitchEncoderConfig,
     WaveEncoderConfig,
+    WaveNetConfig,
 )
 from umtn.confusion import ConfusionNetwork
 from umtn.decoders.base import Decoder, fold_noise
+from umtn.decoders.conv import ConvDecoder
 from umtn.decoders.live import LiveDecoder
 from umtn.decoders.wavenet import WaveNetDecoder
 from umtn.encoder import WaveEncoder
@@ -38,12 +40,25 @@ def build_encoder(config: Config) -> nn.Module:
 
 def build_decoder(config: Config, domain: str) -> Decoder:
     d = config.decoder
-    if not isinstance(d, LiveDecoderConfig):
+    if isinstance(d, WaveNetConfig):
         return WaveNetDecoder(
             config.latent_channels, config.hop, d.blocks, d.layers, d.residual, d.skip, d.classes
         )
     if not isinstance(config.encoder, PitchEncoderConfig):
-        raise UserError("The live decoder reads the pitch encoder's latent; give the encoder kind 'pitch'.")
+        raise UserError(
+            f"A {d.kind} decoder reads the pitch encoder's latent; give the encoder kind 'pitch'."
+        )
+    if isinstance(d, ConvDecoderConfig):
+        return ConvDecoder(
+            config.hop,
+            config.encoder.layout,
+            d.channels,
+            d.strides,
+            d.dilations,
+            d.later,
+            d.bands,
+            d.past,
+        )
     character = next((c for c in d.characters if c.domain == domain), Character(domain))
     return LiveDecoder(
         config.sample_rate,

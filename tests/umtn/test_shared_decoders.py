@@ -68,7 +68,7 @@ def test_first_as_one_then_each_alone_behind_a_frozen_ear(data: Dataset, live: P
 
 def test_an_ear_of_another_kind_is_refused(data: Dataset, live: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="presets with a pitch encoder inside"):
-        train(_live_like(), data, tmp_path / "a", minutes=5, resume=False, steps=1, encoder=live)
+        train(preset("tiny-paper"), data, tmp_path / "a", minutes=5, resume=False, steps=1, encoder=live)
     other = tmp_path / "other"
     train(_live_like(32), data, other, minutes=5, resume=False, steps=1)
     with pytest.raises(UserError, match="hears at 8000 Hz with a hop of 32, .* with 64"):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from umtn import checkpoint
 from umtn.errors import UserError
-from umtn.heard_encoder import HeardEncoder
+from umtn.pitch_encoder import ear_of
 from umtn.translator import Translator
 
 __all__ = ["take_ear"]
@@ -15,20 +15,22 @@ __all__ = ["take_ear"]
 def take_ear(translator: Translator, folder: Path) -> None:
     """Copy the pitch encoder of the checkpoint in `folder`; UserError when one of the two has none, or another."""
     wanted = translator.config
-    if not isinstance(translator.encoder, HeardEncoder):
+    ours = ear_of(translator.encoder)
+    if ours is None:
         raise UserError(
-            f"--encoder is for presets with a pitch encoder inside (wavenet-live); '{wanted.preset}' is not."
+            f"--encoder is for presets with a pitch encoder inside (live, wavenet-live); '{wanted.preset}' has none."
         )
     given = checkpoint.load(folder)
-    if given.config.ear is None:
+    theirs = ear_of(given.encoder)
+    if theirs is None:
         raise UserError(
             f"'{folder}' (preset '{given.config.preset}') has no pitch encoder; a `live` model has."
         )
-    theirs, ours = ((c.sample_rate, c.hop, c.ear) for c in (given.config, wanted))
-    if theirs != ours:
+    given_as, wanted_as = ((c.sample_rate, c.hop, c.ear) for c in (given.config, wanted))
+    if given_as != wanted_as:
         raise UserError(
-            f"'{folder}' hears at {theirs[0]} Hz with a hop of {theirs[1]}, '{wanted.preset}' at {ours[0]} Hz with "
-            f"{ours[1]}" + ("." if theirs[:2] != ours[:2] else ", and their pitch encoders have other sizes.")
+            f"'{folder}' hears at {given_as[0]} Hz with a hop of {given_as[1]}, '{wanted.preset}' at {wanted_as[0]} Hz "
+            f"with {wanted_as[1]}"
+            + ("." if given_as[:2] != wanted_as[:2] else ", and their pitch encoders have other sizes.")
         )
-    source = given.encoder.ear if isinstance(given.encoder, HeardEncoder) else given.encoder
-    translator.encoder.ear.load_state_dict(source.state_dict())
+    ours.load_state_dict(theirs.state_dict())

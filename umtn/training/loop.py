@@ -10,6 +10,10 @@ WaveNet decoders that listen through that model's encoder, first all as one, the
     python -m umtn train --preset wavenet-live --data data --out checkpoints/wavenet --minutes 60 \
         --resume --own-decoders
 
+Other decoders for `live`, behind that model's encoder (`python -m umtn rivals` trains and compares three):
+
+    python -m umtn train --preset live-conv-past --encoder checkpoints/live --data data --out checkpoints/conv
+
 New domains for a finished model, learned from pairs while everything else stays as it is:
 
     python -m umtn train --extend checkpoints/five --new-domains brass,mallets --data data --out checkpoints/seven \
@@ -39,6 +43,7 @@ from umtn.checkpoint import Progress
 from umtn.config import Config, WaveNetConfig
 from umtn.data.store import Dataset
 from umtn.errors import UserError
+from umtn.pitch_encoder import ear_of
 from umtn.training.batches import BatchSource, prefetch
 from umtn.training.ear import take_ear
 from umtn.training.ema import Average
@@ -79,11 +84,15 @@ class Trainer:
             self.progress.earlier = take_model(self.translator, extended, data, seed)
         if config.training.shared:
             share(self.translator.decoders.values())  # type: ignore[arg-type]
-        critic = list(self.translator.confusion.parameters())
+        critic: list[dict[str, object]] = [{"params": list(self.translator.confusion.parameters())}]
+        self.adversary = objective.adversary
+        if self.adversary is not None:
+            slow = self.adversary.config.learning_rate
+            critic.append({"params": list(self.adversary.parameters()), "lr": slow, "betas": (0.8, 0.99)})
         if config.training.learning:
             freeze_all_but(self.translator, config.training.learning)
         elif config.training.frozen_ear:
-            self.translator.encoder.ear.requires_grad_(False)  # type: ignore[union-attr]
+            ear_of(self.translator.encoder).requires_grad_(False)  # type: ignore[union-attr]
         players = [*self.translator.encoder.parameters(), *self.translator.decoders.parameters()]
         players = [p for p in players if p.requires_grad]
         rate = config.training.learning_rate
@@ -102,6 +111,9 @@ class Trainer:
             )
         raw = {k[4:]: v for k, v in state.items() if k.startswith("raw.")}
         checkpoint.fit(self.translator, raw, self.out)
+        if self.adversary is not None:
+            judges = {k[10:]: v for k, v in state.items() if k.startswith("adversary.")}
+            checkpoint.fit(self.adversary, judges, self.out)
         self.average.load(averaged, progress.step)
         self.progress = progress
         if config.training.shared != self.config.training.shared:
@@ -114,6 +126,8 @@ class Trainer:
             return
         # shared weights are written once for each decoder: whoever reads them needs to know of no sharing
         state = {f"raw.{k}": v.clone() for k, v in self.translator.state_dict().items()}
+        if self.adversary is not None:
+            state |= {f"adversary.{k}": v.clone() for k, v in self.adversary.state_dict().items()}
         for name, optimiser in (("players", self.players), ("critic", self.critic)):
             state |= _moments(optimiser, name)
         try:
@@ -135,10 +149,14 @@ class Trainer:
             for name, value in self.average.weights.items()
         }
 
+    def _share(self) -> float:
+        """Of the minutes granted, what is used up."""
+        return min(1.0, self.progress.minutes / self.minutes)
+
     def _rate(self) -> float:
         """Warm-up, then half a cosine over the minutes granted."""
         t = self.config.training
-        share = min(1.0, self.progress.minutes / self.minutes)
+        share = self._share()
         return (
             t.learning_rate
             * min(1.0, (self.progress.step + 1) / t.warm_up_steps)
@@ -165,7 +183,8 @@ class Trainer:
             ):
                 figures = self.step(next(batches).to(device), generator)
                 now = time.monotonic()
-                self.progress.minutes = start + (now - clock) / 60
+                # one clock for all ranks: they stop, and are joined by the adversary, at the same step
+                self.progress.minutes = self.fabric.broadcast(start + (now - clock) / 60)
                 self._report(bar, smooth, figures, (self.progress.step - first) / (now - clock))
                 if now - saved > save_every_s:
                     self.save()
@@ -179,7 +198,7 @@ class Trainer:
     def step(self, batch: object, generator: torch.Generator) -> dict[str, float]:
         for group in self.players.param_groups:
             group["lr"] = self._rate()
-        loss, classifier, figures = self.objective(batch, generator)
+        loss, classifier, figures = self.objective(batch, generator, self._share())
         figures["loss"] = float(loss.detach())
         if not math.isfinite(figures["loss"]):
             raise UserError(

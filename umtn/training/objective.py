@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from umtn.config import LiveDecoderConfig
+from umtn.config import ConvDecoderConfig, LiveDecoderConfig
+from umtn.decoders.conv import ConvDecoder
 from umtn.decoders.live import LiveDecoder
 from umtn.decoders.teacher import sample_loss
 from umtn.decoders.wavenet import WaveNetDecoder
@@ -16,9 +17,12 @@ from umtn.heard_encoder import HeardEncoder
 from umtn.latent import split_latent
 from umtn.mulaw import mulaw_encode
 from umtn.pitch_encoder import PitchEncoder
+from umtn.training.adversarial import Adversary
+from umtn.training.audio_loss import MultiResolutionLoss
 from umtn.training.augment import add_noise, colour, frame_level, local_pitch_shift, uniform
 from umtn.training.batches import Batch
 from umtn.training.doubt import doubted
+from umtn.training.say import Said, say
 from umtn.training.spectral_loss import BankSpectrumLoss
 from umtn.translator import Translator
 
@@ -31,14 +35,18 @@ LOUDEST_DB = 4.0
 
 
 class Objective(nn.Module):
-    """forward(batch, generator) -> (loss of encoder and decoders, loss of the confusion network, figures)."""
+    """forward(batch, generator, share of the minutes gone) -> (loss of encoder and decoders, loss of the confusion
+    network and of the adversary, figures)."""
 
     def __init__(self, translator: Translator) -> None:
         super().__init__()
         self.translator = translator
         self.config = translator.config
-        live = isinstance(self.config.decoder, LiveDecoderConfig)
-        self.spectral = BankSpectrumLoss(self.config.sample_rate) if live else None
+        kind, rate = self.config.decoder, self.config.sample_rate
+        self.spectral = BankSpectrumLoss(rate) if isinstance(kind, LiveDecoderConfig) else None
+        self.sound = MultiResolutionLoss(rate) if isinstance(kind, ConvDecoderConfig) else None
+        opponent = self.config.adversary
+        self.adversary = Adversary(opponent, len(self.config.domains)) if opponent else None
         field = getattr(translator.encoder, "history", None) or translator.encoder.receptive_field
         # the first positions have no full receptive field: at most half a clip is given up for them
         self.warm_up = min(int(field) // self.config.hop, int(self._frames() * 0.4))  # type: ignore[arg-type]
@@ -69,29 +77,52 @@ class Objective(nn.Module):
         batch.active = torch.where(hush[:, :, None], torch.zeros_like(batch.active), batch.active)
         return source.clamp(-1, 1), targets, weight
 
-    def forward(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, dict[str, float]]:
+    def forward(
+        self, batch: Batch, generator: torch.Generator, share: float = 1.0
+    ) -> tuple[Tensor, Tensor, dict[str, float]]:
         source, targets, weight = self.prepare(batch, generator)
         allowed, attack = self._allowed(batch), 1 + ATTACK_WEIGHT * self._beginnings(batch)
         z, heard = self._encode(source.unsqueeze(1))
         loss = torch.zeros((), device=z.device)
         figures: dict[str, float] = {}
+        said: list[Said] = []
         for k, index in enumerate(batch.domains.tolist()):
             rows = torch.nonzero(batch.known[:, k])[:, 0]
             if len(rows):
                 domain = self.config.domains[index]
-                at = self._frames_of_target(attack.amax(dim=1))[rows]
-                part = self._decode_loss(
-                    domain, z[rows], targets[rows, k], weight[rows], allowed[rows], at, generator
-                )
+                decoder = self.translator.decoders[domain]
+                if isinstance(decoder, ConvDecoder) and self.sound is not None:
+                    clips = (z[rows], targets[rows, k], weight[rows])
+                    window_s, rate = self.config.training.window_s, self.config.sample_rate
+                    said.append(say(decoder, index, *clips, window_s, rate, generator))
+                    part = self.sound(said[-1].given, said[-1].wanted, said[-1].weight)
+                else:
+                    at = self._frames_of_target(attack.amax(dim=1))[rows]
+                    part = self._decode_loss(
+                        domain, z[rows], targets[rows, k], weight[rows], allowed[rows], at, generator
+                    )
                 loss = loss + part * len(rows) / int(batch.known.sum())
                 figures[domain] = float(part.detach())
         if heard is not None and not self.config.training.frozen_ear:
             pitch = self._pitch_loss(heard, batch, weight, attack)
             figures["pitch"] = float(pitch.detach())
             loss = loss + self.config.training.pitch_weight * pitch
+        convincing, judges = self._judged(said, share)
+        loss = loss + convincing
+        figures["judges"] = float(judges.detach()) if self.adversary else math.nan
         confused, classifier, accuracy = self._confusion(z, batch.source_domain)
         figures["domain_accuracy"] = accuracy
-        return loss - self.config.confusion.weight * confused, classifier, figures
+        return loss - self.config.confusion.weight * confused, classifier + judges, figures
+
+    def _judged(self, said: list[Said], share: float) -> tuple[Tensor, Tensor]:
+        """What the adversary says for the decoders, and for itself; nothing before it joins."""
+        adversary = self.adversary
+        if adversary is None or not said or share < adversary.config.joins:
+            return torch.zeros(()), torch.zeros(())
+        given, wanted = torch.cat([s.given for s in said]), torch.cat([s.wanted for s in said])
+        domains = torch.cat([torch.full((len(s.given),), s.domain, device=given.device) for s in said])
+        with self._mixed(given):
+            return adversary(given, wanted, domains)  # type: ignore[no-any-return]
 
     def _encode(self, source_B1N: Tensor) -> tuple[Tensor, Tensor | None]:
         """(latent, what the pitch encoder in it says).
@@ -103,8 +134,7 @@ class Objective(nn.Module):
             heard = self._hear(encoder, source_B1N)
             return heard, heard
         if isinstance(encoder, HeardEncoder):
-            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.training.frozen_ear):
-                heard = self._hear(encoder.ear, source_B1N)
+            heard = self._hear(encoder.ear, source_B1N)
             with self._mixed(source_B1N):
                 return encoder.say(heard, encoder.mouth.init_state(len(heard)))[0].float(), heard
         with self._mixed(source_B1N):
@@ -114,7 +144,8 @@ class Objective(nn.Module):
         state = ear.init_state(len(source_B1N))
         with torch.no_grad():
             spectrum, _ = ear.spectrum.step(source_B1N, state[:1])
-        with self._mixed(source_B1N):
+        learns = torch.is_grad_enabled() and not self.config.training.frozen_ear
+        with self._mixed(source_B1N), torch.set_grad_enabled(learns):
             return ear.read(spectrum, state[1:])[0].float()
 
     @staticmethod

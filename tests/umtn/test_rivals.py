@@ -1,0 +1,113 @@
+"""`umtn rivals` from end to end at toy size: equal budgets, one table, and a stopped run goes on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.umtn import tinydata
+from umtn import checkpoint, rivals
+from umtn.__main__ import main
+from umtn.config import preset
+from umtn.data.store import Dataset
+from umtn.training.loop import train
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:.*:FutureWarning")
+NAMES = ("tiny-live", "tiny-live-conv")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tinydata.make(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def live(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("live") / "c"
+    config = replace(preset("tiny-live"), domains=tinydata.DOMAINS)
+    train(config, Dataset.open(data), out, minutes=5, resume=False, steps=1)
+    return out
+
+
+def command(data: Path, live: Path, out: Path, *more: str) -> list[str]:
+    words = [
+        "rivals",
+        "--data",
+        data,
+        "--held-out",
+        data,
+        "--encoder",
+        live,
+        "--out",
+        out,
+        "--minutes",
+        "0.02",
+    ]
+    words += ["--domains", "piano", "--presets", ",".join(NAMES), "--sources", "saw"]
+    return [*map(str, words), "--minutes-per-source", "0.1", *more]
+
+
+def test_rivals_are_trained_judged_and_compared(
+    data: Path, live: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, stopped = tmp_path / "out", replace(preset(NAMES[1]), domains=("piano",))
+    train(stopped, Dataset.open(data), out / NAMES[1], 0.02, resume=False, steps=1, encoder=live)
+    assert main(command(data, live, out)) == 0  # goes on there
+    rows = json.loads((out / "rivals.json").read_text())
+    assert tuple(rows) == NAMES
+    ear = checkpoint.load(live).encoder.state_dict()
+    for name, row in rows.items():
+        config, progress = checkpoint.read_config(out / name)
+        assert config.preset == name and config.domains == ("piano",)
+        assert row["steps"] == progress.step > 1 and progress.minutes >= 0.02
+        trained = checkpoint.load(out / name).encoder.state_dict()
+        assert all(v.equal(ear[k]) for k, v in trained.items())
+    table = (out / "rivals.md").read_text()
+    assert f"| | {' | '.join(NAMES)} |" in table and "| F1 one |" in table
+    assert table.split("\n\n")[0] in capsys.readouterr().out
+    # all done: called again, nothing is trained or played anew
+    before = {
+        p: p.stat().st_mtime_ns for p in out.rglob("*") if p.suffix == ".safetensors" or p.stem in NAMES
+    }
+    assert main(command(data, live, out)) == 0
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    assert main(command(data, live, out, "--seed", "3")) == 2
+    assert "seed 0, but 3 came" in capsys.readouterr().err
+    other = tmp_path / "other"
+    train(
+        replace(preset("tiny-live"), domains=("piano",)),
+        Dataset.open(data),
+        other,
+        5,
+        resume=False,
+        steps=1,
+        seed=7,
+    )
+    assert main(command(data, other, out)) == 2
+    assert "hears otherwise than" in capsys.readouterr().err
+
+
+def test_a_slip_is_told_before_the_first_hour(
+    data: Path, live: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(data, live, tmp_path / "o", "--presets", "tiny-live,tiny-life-conv")) == 2
+    assert "no preset 'tiny-life-conv'" in capsys.readouterr().err
+    assert main(command(data, live, tmp_path / "o", "--minutes", "0")) == 2
+    assert "above 0" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
+def test_the_table_shows_the_best_of_each_line() -> None:
+    rows = {
+        "a": {"pitch_f1_one": 0.9, "clicks_per_minute": 3.0},
+        "b": {"pitch_f1_one": 0.5, "clicks_per_minute": 1.0},
+        "c": {"pitch_f1_one": 0.9, "clicks_per_minute": 1.0},
+    }
+    about = dict.fromkeys(rivals.ABOUT, 1.0)
+    lines = rivals.markdown({name: row | about for name, row in rows.items()}).splitlines()
+    assert "| F1 one | **0.90** | 0.50 | **0.90** |" in lines
+    assert "| clicks | 3.0 | **1.0** | **1.0** |" in lines
+    assert "| timbre | - | - | - |" in lines
