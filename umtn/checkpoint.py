@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from umtn.config import Config
@@ -56,11 +56,7 @@ def _write(path: Path, tensors: dict[str, Tensor]) -> str:
     same: dict[str, str] = {}
     for name, tensor in tensors.items():
         value = tensor.detach().cpu().contiguous()
-        content = (
-            hashlib.sha256(value.view(-1).view(torch.uint8).numpy().tobytes()).digest()
-            if value.numel()
-            else b""
-        )
+        content = hashlib.sha256(value.view(-1).view(torch.uint8).numpy().tobytes()).digest()
         original = first.setdefault((content, value.dtype, value.shape), name)
         if original == name:
             stored[name] = value
@@ -126,8 +122,8 @@ def _tensors(folder: Path, record: dict[str, Any], kind: str) -> dict[str, Tenso
     if hashlib.sha256(content).hexdigest() != record["sha256"][kind]:
         raise UserError(f"'{path}' is damaged: its hash is not the one in checkpoint.json.")
     try:
-        stored = load_file(path)
         with safe_open(path, "pt") as file:
+            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             same: dict[str, str] = file.metadata() or {}
         return stored | {name: stored[original].clone() for name, original in same.items()}
     except (SafetensorError, KeyError) as error:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
 
 import torch
 
 from umtn.config import WaveNetConfig, preset
 from umtn.decoders import teacher_kernel
+from umtn.decoders.teacher import sample_loss
 from umtn.decoders.wavenet import WaveNetDecoder
 from umtn.errors import UserError
+from umtn.translator import build_decoder
 
 __all__ = ["main", "table"]
 
@@ -30,42 +31,27 @@ def table(name: str, clips: int, runs: int) -> str:
         raise UserError(f"Preset '{name}' has no WaveNet decoder; wavenet-live and paper have.")
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    args = (config.latent_channels, config.hop, c.blocks, c.layers, c.residual, c.skip, c.classes)
-    net = WaveNetDecoder(*args)
+    net = build_decoder(config, config.domains[0])
+    assert isinstance(net, WaveNetDecoder)
     frames = round(SECONDS * config.sample_rate / config.hop)
     latent = torch.randn(clips, config.latent_channels, frames)
     classes = torch.randint(1, c.classes, (clips, frames * config.hop))
-    ways: dict[str, Callable[[], torch.Tensor]] = {
-        "PyTorch's products": lambda: _products(net, latent, classes)
-    }
+    past, even = net.before(classes), torch.ones(clips, frames)
+    ways = {"PyTorch's products": 0}
     if teacher_kernel.available(net, latent):
-        for isa, at in teacher_kernel.LEVELS.items():
-            if at <= teacher_kernel.level():
-                ways[f"kernel, {isa}"] = lambda at=at: _kernel(net, latent, classes, at)  # type: ignore[misc]
+        here = {isa: at for isa, at in teacher_kernel.LEVELS.items() if at <= teacher_kernel.level()}
+        ways |= {f"kernel, {isa}": at for isa, at in here.items()}
     best = dict.fromkeys(ways, float("inf"))
     for _ in range(runs):
-        for way, loss in ways.items():
+        for way, level in ways.items():
             net.zero_grad()
             start = time.thread_time()
-            loss().backward()  # type: ignore[no-untyped-call]
+            sample_loss(net, latent, past, classes, even, level).backward()  # type: ignore[no-untyped-call]
             best[way] = min(best[way], (time.thread_time() - start) / classes.numel() * 1e6)
     rows = [f"{name}, one thread      us a sample   of PyTorch's"]
     first = next(iter(best.values()))
     rows += [f"{way:<24} {us:>10.1f} {us / first:>13.2f}" for way, us in best.items()]
     return "\n".join(rows)
-
-
-def _products(net: WaveNetDecoder, latent: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-    with torch.autocast("cpu", torch.bfloat16):
-        logits = net.logits(latent, classes)
-    return torch.nn.functional.cross_entropy(logits.float(), classes)
-
-
-def _kernel(net: WaveNetDecoder, latent: torch.Tensor, classes: torch.Tensor, at: int) -> torch.Tensor:
-    with torch.autocast("cpu", torch.bfloat16):
-        condition = net.condition(latent).transpose(1, 2)
-    even = torch.full((len(latent), latent.shape[2]), 1 / classes.numel())
-    return teacher_kernel.nats(net, condition, net.before(classes), classes, even, at)
 
 
 def main() -> int:

@@ -74,17 +74,25 @@ def gated(x_BNC: Tensor, condition_BTC: Tensor) -> Tensor:
 
 
 def sample_loss(
-    decoder: WaveNetDecoder, latent_BDT: Tensor, past_BN: Tensor, classes_BN: Tensor, weight_BT: Tensor
+    decoder: WaveNetDecoder,
+    latent_BDT: Tensor,
+    past_BN: Tensor,
+    classes_BN: Tensor,
+    weight_BT: Tensor,
+    level: int | None = None,
 ) -> Tensor:
     """Nats a sample, -log p(class | the classes before it, latent), as a mean weighted by frame.
 
-    past_BN: the class that the decoder is told came before each sample. In mixed precision; gradients flow to all.
+    past_BN: the class that the decoder is told came before each sample. level: one of `teacher_kernel.LEVELS`' values,
+    0 for PyTorch's products (default: the best there is). In mixed precision; gradients flow to all.
     """
+    if level is None:
+        level = teacher_kernel.level() if teacher_kernel.available(decoder, latent_BDT) else 0
     weight = weight_BT / (weight_BT.sum() * decoder.hop).clamp(min=1.0)
     with torch.autocast(latent_BDT.device.type, torch.bfloat16):
-        if teacher_kernel.available(decoder, latent_BDT):
+        if level:
             condition = decoder.condition(latent_BDT).transpose(1, 2)
-            return teacher_kernel.nats(decoder, condition, past_BN, classes_BN, weight)
+            return teacher_kernel.nats(decoder, condition, past_BN, classes_BN, weight, level)
         logits = decoder.logits(latent_BDT, classes_BN, past_BN=past_BN)
     nll = F.cross_entropy(logits.float(), classes_BN, reduction="none")
     return (nll * weight.repeat_interleave(decoder.hop, dim=1)).sum()

@@ -116,11 +116,11 @@ def nats(
     past_BN: Tensor,
     classes_BN: Tensor,
     weight_BT: Tensor,
-    at: int | None = None,
+    at: int,
 ) -> Tensor:
     """Sum over samples of weight * -log p(class | past, condition), with gradients; a scalar.
 
-    past_BN: the class before each sample. at: one of LEVELS' values (default: the best there is).
+    past_BN: the class before each sample. at: one of LEVELS' values.
     """
     s = decoder.skip
     taps = [d.weight for d in decoder.dilated]
@@ -139,5 +139,4 @@ def nats(
         decoder.classify.weight[:, :, 0],
         decoder.classify.bias,
     )
-    chosen = level() if at is None else at
-    return _Nats.apply(decoder.dilations, chosen, past_BN, classes_BN, weight_BT, *real)  # type: ignore[no-any-return, no-untyped-call]
+    return _Nats.apply(decoder.dilations, at, past_BN, classes_BN, weight_BT, *real)  # type: ignore[no-any-return, no-untyped-call]

@@ -21,7 +21,7 @@ from umtn.decoders.live import LiveDecoder
 from umtn.errors import UserError
 from umtn.evaluation import level
 from umtn.evaluation.players import BundlePlayer
-from umtn.training.alone import LAG_FRAMES, Heard, learn, nearest
+from umtn.training.alone import LAG_FRAMES, Heard, learn, listed, nearest
 from umtn.translator import build_decoder
 
 __all__ = ["add_domain"]
@@ -130,7 +130,7 @@ def _first_guess(config: Config, name: str, start: Path | None, heard: list[Hear
     z = torch.from_numpy(np.stack([h.latent[:, LAG_FRAMES:frames] for h in pieces]))
     audio = torch.from_numpy(np.stack([h.audio[: (frames - LAG_FRAMES) * config.hop] for h in pieces]))
     first, losses = nearest(translator, translator.config.domains, z, audio)
-    print(f"beginning with the decoder of '{first}', the nearest (" + _listed(losses) + ")")
+    print(f"beginning with the decoder of '{first}', the nearest (" + listed(losses) + ")")
     fresh = translator.decoder(first)  # type: ignore[assignment]  # its unison and stiffness come along
     return fresh.requires_grad_(True)  # type: ignore[return-value]
 
@@ -140,10 +140,6 @@ def _sizes(config: Config) -> tuple[object, object]:
     if isinstance(config.decoder, LiveDecoderConfig):
         return config.encoder, replace(config.decoder, characters=())
     return config.encoder, config.decoder
-
-
-def _listed(losses: dict[str, float]) -> str:
-    return ", ".join(f"{name} {loss:.2f}" for name, loss in losses.items())
 
 
 def _learn(decoder: LiveDecoder, heard: list[Heard], rate: int, minutes: float, seed: int) -> int:

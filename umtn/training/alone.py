@@ -21,7 +21,7 @@ from umtn.training.ema import Average
 from umtn.training.spectral_loss import BankSpectrumLoss
 from umtn.translator import Translator
 
-__all__ = ["Heard", "learn", "nearest", "reconstruction_loss"]
+__all__ = ["Heard", "learn", "listed", "nearest", "reconstruction_loss"]
 
 Floats = NDArray[np.float32]
 BATCH, SECONDS, RATE, WARM_UP, CLIP_NORM, EMA = 8, 2.4, 3e-3, 20, 1.0, 0.999
@@ -59,6 +59,11 @@ def nearest(
         assert isinstance(decoder, LiveDecoder)
         losses[domain] = float(reconstruction_loss(decoder, spectral, z_BDT, audio_BN))
     return min(losses, key=losses.__getitem__), losses
+
+
+def listed(losses: dict[str, float]) -> str:
+    """What `nearest` found, for people."""
+    return ", ".join(f"{name} {loss:.2f}" for name, loss in losses.items())
 
 
 class _Clips:

@@ -17,7 +17,7 @@ from umtn import checkpoint
 from umtn.config import Config, LiveDecoderConfig
 from umtn.data.store import Dataset
 from umtn.errors import UserError
-from umtn.training.alone import nearest
+from umtn.training.alone import listed, nearest
 from umtn.training.batches import BatchSource
 from umtn.translator import Translator
 
@@ -57,8 +57,7 @@ def take_model(translator: Translator, start: Path, data: Dataset, seed: int) ->
     for domain in config.training.learning:
         first, losses = nearest(given, given.config.domains, *_heard(translator, data, domain, seed))
         translator.decoders[domain].load_state_dict(given.decoder(first).state_dict())
-        listed = ", ".join(f"{name} {loss:.2f}" for name, loss in losses.items())
-        print(f"'{domain}' begins with the decoder of '{first}', the nearest ({listed})", flush=True)
+        print(f"'{domain}' begins with the decoder of '{first}', the nearest ({listed(losses)})", flush=True)
     progress = checkpoint.read_config(start)[1]
     return [*progress.earlier, {k: v for k, v in progress.__dict__.items() if k != "earlier"}]
 
