@@ -1,4 +1,4 @@
-"""`python -m umtn COMMAND`: render or prepare data, train, translate offline, evaluate, compare, let decoders compete,
+"""`python -m umtn COMMAND`: render or prepare data, train, translate offline, evaluate, compare, let models compete,
 add a domain."""
 
 from __future__ import annotations
@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from umtn import cli_add_domain, cli_data, cli_evaluate, cli_rivals, cli_train, cli_translate
+from umtn import cli_add_domain, cli_contest, cli_data, cli_evaluate, cli_train, cli_translate
 from umtn.errors import UserError
 
 
@@ -14,7 +14,7 @@ def build_parser() -> argparse.ArgumentParser:
     """All commands and their options."""
     parser = argparse.ArgumentParser(prog="python -m umtn", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (cli_data, cli_train, cli_translate, cli_evaluate, cli_rivals, cli_add_domain):
+    for module in (cli_data, cli_train, cli_translate, cli_evaluate, cli_contest, cli_add_domain):
         module.register(commands)
     return parser
 

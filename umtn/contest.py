@@ -1,15 +1,15 @@
-"""Which decoder plays best: rivals trained on equal budgets behind one frozen encoder, judged on the same material.
+"""What plays best: models trained on equal budgets, judged on the same material, in one table.
 
-OUT/<preset>/         the checkpoint
-OUT/<preset>.json     its report (`umtn evaluate --json`)
-OUT/rivals.md, .json  the table
+OUT/<name>/            the checkpoint
+OUT/<name>.json        its report (`umtn evaluate --json`)
+OUT/<title>.md, .json  the table
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from umtn import checkpoint
+from umtn.ablation import ABLATIONS, without
 from umtn.config import Config, preset
 from umtn.data.store import Dataset, write_atomically
 from umtn.errors import UserError
@@ -31,7 +32,7 @@ from umtn.evaluation.report import write_json
 from umtn.pitch_encoder import ear_of
 from umtn.training.loop import train
 
-__all__ = ["RIVALS", "Budget", "contest", "markdown"]
+__all__ = ["RIVALS", "Budget", "ablations", "contest", "markdown", "rivals"]
 
 RIVALS = ("live", "live-conv", "live-conv-past")
 ABOUT = {  # what stands in a row beside COLUMNS (encoder and one decoder), and how it is written
@@ -41,23 +42,36 @@ ABOUT = {  # what stands in a row beside COLUMNS (encoder and one decoder), and 
     "MMAC/s": "{:.0f}",
     "RTF": "{:.3f}",
     "silence dBFS": "{:.0f}",
+    "domain probe": "{:.2f}",
+    "pitch probe": "{:.2f}",
 }
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What each rival gets: `minutes` of the same machine, the same data, domains, encoder and seed."""
+    """What each gets: `minutes` of the same machine, the same data, domains, seed, and encoder where one is given."""
 
     data: Dataset
     minutes: float
-    encoder: Path
+    encoder: Path | None = None
     domains: tuple[str, ...] = ()
     seed: int = 0
 
 
-def trained(name: str, out: Path, budget: Budget) -> Path:
-    """Train the preset `name` into out/name, or go on where it was stopped; -> the checkpoint, its minutes used up."""
-    folder, config = out / name, preset(name)
+def rivals(names: tuple[str, ...]) -> dict[str, Config]:
+    """Presets by name; UserError for one that there is not."""
+    return {name: preset(name) for name in names}
+
+
+def ablations(name: str) -> dict[str, Config]:
+    """A preset with all of its objective, and with each part of it left out."""
+    whole = preset(name)
+    return {name: whole} | {f"{name}-without-{part}": without(whole, part) for part in ABLATIONS}
+
+
+def trained(name: str, config: Config, out: Path, budget: Budget) -> Path:
+    """Train into out/name, or go on where it was stopped; -> the checkpoint, its minutes used up."""
+    folder = out / name
     if budget.domains:
         config = replace(config, domains=budget.domains)
     there = (folder / "checkpoint.json").exists()
@@ -68,24 +82,39 @@ def trained(name: str, out: Path, budget: Budget) -> Path:
     taken = None if there else budget.encoder
     trainer = train(config, budget.data, folder, budget.minutes, there, None, budget.seed, taken)
     if trainer.progress.minutes < budget.minutes:
-        raise KeyboardInterrupt  # the trainer kept what it had; the next rival is not to begin
+        raise KeyboardInterrupt  # the trainer kept what it had; the next one is not to begin
     return folder
 
 
+def _began(config: Config, data: str, seed: int) -> dict[str, object]:
+    training = config.training
+    return {
+        "preset": config.preset,
+        "domains": config.domains,
+        "confusion weight": config.confusion.weight,
+        "augment": training.augment,
+        "pairs": training.pairs,
+        "share of pairs": training.share_paired,
+        "data": data,
+        "seed": seed,
+    }
+
+
 def _check(folder: Path, config: Config, budget: Budget) -> None:
-    """A rival that began otherwise is no rival."""
+    """What began otherwise is not to be compared."""
     known, progress = checkpoint.read_config(folder)
-    began = (known.preset, known.domains, progress.data, progress.seed)
-    asked = (config.preset, config.domains, budget.data.root.resolve().name, budget.seed)
-    for what, was, now in zip(("preset", "domains", "data", "seed"), began, asked, strict=True):
-        if was != now:
+    asked = _began(config, budget.data.root.resolve().name, budget.seed)
+    for what, was in _began(known, progress.data, progress.seed).items():
+        if was != asked[what]:
             raise UserError(
-                f"'{folder}' was begun with {what} {was!r}, but {now!r} came: rivals get the same. "
+                f"'{folder}' was begun with {what} {was!r}, but {asked[what]!r} came: all get the same. "
                 "Choose another --out."
             )
+    if budget.encoder is None:
+        return
     heard, given = (ear_of(checkpoint.load(place).encoder) for place in (folder, budget.encoder))
     if heard is None or given is None or not _equal(heard, given):
-        raise UserError(f"'{folder}' hears otherwise than '{budget.encoder}': rivals get the same encoder.")
+        raise UserError(f"'{folder}' hears otherwise than '{budget.encoder}': all get the same encoder.")
 
 
 def _equal(a: nn.Module, b: nn.Module) -> bool:
@@ -118,18 +147,25 @@ def _row(report: dict[str, Any]) -> dict[str, float]:
         return float(np.mean([row[key] for row in report[part].values()]))
 
     model = report["model"]
-    return report["means"]["all"]["model"] | {
-        "steps": model["step"],
-        "minutes": model["minutes_trained"],
-        "parameters": mean("cost", "parameters"),
-        "MMAC/s": mean("cost", "mac_per_s") / 1e6,
-        "RTF": mean("cost", "rtf"),
-        "silence dBFS": mean("silence", "silence_dbfs"),
+    probes = {
+        f"{what} probe": report["latent"][f"probe_{what}"] for what in ("domain", "pitch") if report["latent"]
     }
+    return (
+        report["means"]["all"]["model"]
+        | {
+            "steps": model["step"],
+            "minutes": model["minutes_trained"],
+            "parameters": mean("cost", "parameters"),
+            "MMAC/s": mean("cost", "mac_per_s") / 1e6,
+            "RTF": mean("cost", "rtf"),
+            "silence dBFS": mean("silence", "silence_dbfs"),
+        }
+        | probes
+    )
 
 
 def markdown(rows: dict[str, dict[str, float]]) -> str:
-    """A figure a line, a rival a column; the best of a line in bold where a direction is good."""
+    """A figure a line, a model a column; the best of a line in bold where a direction is good."""
     lines = [f"| | {' | '.join(rows)} |", f"|---|{'---|' * len(rows)}"]
     for column in COLUMNS:
         values = [row.get(column.key) for row in rows.values()]
@@ -143,27 +179,31 @@ def markdown(rows: dict[str, dict[str, float]]) -> str:
         ]
         lines.append(f"| {column.label} | {' | '.join(cells)} |")
     for label, form in ABOUT.items():
-        lines.append(f"| {label} | {' | '.join(form.format(row[label]) for row in rows.values())} |")
+        cells = [form.format(row[label]) if label in row else "-" for row in rows.values()]
+        lines.append(f"| {label} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def write_table(out: Path, reports: dict[str, dict[str, Any]]) -> str:
-    """OUT/rivals.md and OUT/rivals.json: means over all sources and targets; -> the table."""
+def write_table(out: Path, title: str, reports: dict[str, dict[str, Any]]) -> str:
+    """OUT/<title>.md and .json: means over all sources and targets; -> the table."""
     rows = {name: _row(report) for name, report in reports.items()}
     table = markdown(rows)
     meanings = [f"- {c.label}: {c.meaning}" for c in COLUMNS]
-    write_atomically(out / "rivals.md", "\n".join([table, "", *meanings, ""]).encode())
-    write_atomically(out / "rivals.json", json.dumps(rows, indent=1).encode())
+    write_atomically(out / f"{title}.md", "\n".join([table, "", *meanings, ""]).encode())
+    write_atomically(out / f"{title}.json", json.dumps(rows, indent=1).encode())
     return table
 
 
 def contest(
-    names: Sequence[str], out: Path, budget: Budget, material: Material, only: tuple[str, ...] | None = None
+    title: str,
+    configs: Mapping[str, Config],
+    out: Path,
+    budget: Budget,
+    material: Material,
+    only: tuple[str, ...] | None = None,
 ) -> str:
     """Train one after the other, judge each, write the table; -> the table. Stopped, it goes on when called again."""
-    for name in names:
-        preset(name)  # a slip is told before the first hour, not after it
-    folders = {name: trained(name, out, budget) for name in names}
+    folders = {name: trained(name, config, out, budget) for name, config in configs.items()}
     if int(os.environ.get("RANK", "0")):  # torchrun's other ranks only help with training
         return ""
-    return write_table(out, {name: judged(folder, material, only) for name, folder in folders.items()})
+    return write_table(out, title, {name: judged(folder, material, only) for name, folder in folders.items()})

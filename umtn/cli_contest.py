@@ -1,0 +1,78 @@
+"""`python -m umtn rivals` and `ablate`: models trained on equal budgets and judged alike."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from umtn.config import Config
+
+__all__ = ["register"]
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the `rivals` and `ablate` commands."""
+    rivals = commands.add_parser(
+        "rivals",
+        help="train decoders on equal budgets behind one encoder and compare them",
+        description="Decoders for `live` trained on equal budgets behind one encoder, and judged alike.",
+    )
+    rivals.add_argument(
+        "--encoder", type=Path, required=True, help="a checkpoint whose pitch encoder all get"
+    )
+    rivals.add_argument("--presets", help="comma-separated (default: live,live-conv,live-conv-past)")
+    rivals.set_defaults(run=_rivals)
+    ablate = commands.add_parser(
+        "ablate",
+        help="train a preset with each part of its objective left out and compare",
+        description="What each part of the objective is worth: a preset trained whole and without it, equal budgets.",
+    )
+    ablate.add_argument("--preset", default="live", help="(default: live)")
+    ablate.set_defaults(run=_ablate)
+    for parser in (rivals, ablate):
+        _shared(parser)
+
+
+def _shared(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="paired data to learn from")
+    parser.add_argument("--held-out", type=Path, required=True, help="paired data that training never saw")
+    parser.add_argument("--out", type=Path, required=True, help="folder; a stopped run goes on there")
+    parser.add_argument("--minutes", type=float, default=20.0, help="of training for each (default: 20)")
+    parser.add_argument("--domains", help="comma-separated; default: those of the presets")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes-per-source", type=float, default=1.0, metavar="M", help="that are judged")
+    parser.add_argument("--sources", help="comma-separated instruments that are judged (default: all)")
+
+
+def _words(given: str | None) -> tuple[str, ...]:
+    return tuple(word.strip() for word in given.split(",") if word.strip()) if given else ()
+
+
+def _rivals(args: argparse.Namespace) -> None:
+    from umtn.contest import RIVALS, rivals
+
+    _run(args, "rivals", rivals(_words(args.presets) or RIVALS), args.encoder)
+
+
+def _ablate(args: argparse.Namespace) -> None:
+    from umtn.contest import ablations
+
+    _run(args, "ablations", ablations(args.preset), None)
+
+
+def _run(args: argparse.Namespace, title: str, configs: dict[str, Config], encoder: Path | None) -> None:
+    from umtn.contest import Budget, contest
+    from umtn.data.store import Dataset
+    from umtn.errors import UserError
+    from umtn.evaluation.material import Material
+
+    if not args.minutes > 0:
+        raise UserError(f"--minutes is {args.minutes:g}; it should be above 0.")
+    material = Material.choose(
+        Dataset.open(args.held_out), 0.0, 60 * args.minutes_per_source, _words(args.sources) or None
+    )
+    budget = Budget(Dataset.open(args.data), args.minutes, encoder, _words(args.domains), args.seed)
+    if table := contest(title, configs, args.out, budget, material):
+        print(f"{table}\n{args.out / title}.md")
