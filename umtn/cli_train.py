@@ -34,10 +34,13 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument(
         "--extend",
         type=Path,
-        help="a finished checkpoint that gets the --new-domains; what it has stays as it is",
+        help="a finished checkpoint that gets the --new-domains, or whose decoders learn on --again; the rest stays",
     )
     parser.add_argument(
         "--new-domains", default="", help="comma-separated: the domains of --data that alone are learned"
+    )
+    parser.add_argument(
+        "--again", default="", help="comma-separated: the domains of --extend whose decoders learn on"
     )
     parser.add_argument(
         "--domains", help="comma-separated; default: those of the preset; a resumed run keeps its own"
@@ -57,18 +60,27 @@ def _run(args: argparse.Namespace) -> None:
     from umtn.data.store import Dataset
     from umtn.errors import UserError
     from umtn.training.loop import train
-    from umtn.training.new_domains import widened
+    from umtn.training.new_domains import learning_on, widened
 
     config = preset(args.preset)
     if args.domains:
         config = replace(config, domains=tuple(args.domains.split(",")))
     for part in filter(None, (name.strip() for name in args.without.split(","))):
         config = without(config, part)
-    if args.new_domains and args.extend is None and not args.resume:
-        raise UserError("--new-domains wants --extend too: the finished checkpoint that gets them.")
+    new, again = (
+        [name.strip() for name in given.split(",") if name.strip()]
+        for given in (args.new_domains, args.again)
+    )
+    if new and again:
+        raise UserError(
+            "--new-domains and --again are two runs: first the new ones, then those that learn on."
+        )
+    if (new or again) and args.extend is None and not args.resume:
+        raise UserError(
+            f"{'--new-domains' if new else '--again'} wants --extend too: the finished checkpoint that is taken."
+        )
     if args.extend is not None and not args.resume:
-        names = [name.strip() for name in args.new_domains.split(",") if name.strip()]
-        config = widened(config, args.extend, names)
+        config = learning_on(config, args.extend, again) if again else widened(config, args.extend, new)
     train(
         config,
         Dataset.open(args.data),

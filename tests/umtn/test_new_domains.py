@@ -18,7 +18,7 @@ from umtn.errors import UserError
 from umtn.training.alone import nearest
 from umtn.training.batches import BatchSource
 from umtn.training.loop import train
-from umtn.training.new_domains import widened
+from umtn.training.new_domains import learning_on, widened
 from umtn.translator import Translator
 
 
@@ -63,6 +63,28 @@ def test_only_the_new_decoder_learns(data: Dataset, strings: Path, tmp_path: Pat
     assert trainer.progress.earlier[0]["step"] == 20  # the curve of the run before is kept
     assert [row["step"] for row in trainer.progress.earlier[0]["curve"]] == [20]
     assert [row["step"] for row in trainer.progress.curve] == [20, 40]
+
+
+def test_a_decoder_learns_on_from_where_it_was(
+    data: Dataset, strings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both, out = tmp_path / "both", tmp_path / "again"
+    train(_more(strings), data, both, minutes=5, resume=False, steps=2, extended=strings)
+    words = ["train", "--preset", "tiny-live", "--data", str(data.root), "--out", str(out), "--minutes", "5"]
+    assert main([*words, "--extend", str(both), "--again", "piano", "--steps", "0"]) == 0
+    before, begun = checkpoint.load(both), checkpoint.load(out)
+    assert all(torch.equal(w, begun.state_dict()[name]) for name, w in before.state_dict().items())
+    trainer = train(preset("tiny-live"), data, out, minutes=5, resume=True, steps=5)  # told nothing again
+    assert trainer.config.training.learning == ("piano",)
+    assert trainer.config.training.learning_rate < preset("tiny-live").training.learning_rate
+    for name, w in trainer.translator.state_dict().items():
+        assert torch.equal(w, before.state_dict()[name]) or name.startswith("decoders.piano"), name
+    assert not torch.equal(trainer.translator.decoder("piano").table, before.decoder("piano").table)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="has no domain 'winds' to learn on; it has strings, piano"):
+        learning_on(preset("tiny-live"), both, ["winds"])
+    capsys.readouterr()
+    assert main([*words, "--extend", str(both), "--again", "piano", "--new-domains", "winds"]) == 2
+    assert "are two runs" in capsys.readouterr().err
 
 
 def test_a_new_decoder_begins_as_the_nearest_and_learns(

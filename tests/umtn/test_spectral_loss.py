@@ -79,3 +79,26 @@ def test_gradients_reach_amplitudes_and_noise(decoder: LiveDecoder) -> None:
     loss.backward()
     assert amplitude.grad is not None and amplitude.grad[0, 32].abs().sum() > 0
     assert gains.grad is not None and gains.grad.abs().sum() > 0
+
+
+def test_a_voice_left_out_of_a_chord_is_missed_where_the_score_has_it(decoder: LiveDecoder) -> None:
+    loss, weight, held = BankSpectrumLoss(RATE), torch.ones(1, FRAMES), torch.zeros(1, 76, FRAMES)
+    weight[:, :20] = weight[:, -10:] = 0
+    chord, gains = torch.zeros(1, 76, 12, FRAMES), torch.zeros(1, 24, FRAMES)
+    for pitch in (48, 55, 64):
+        chord[0, pitch - 28] = 0.2 / torch.arange(1, 13)[:, None]
+        held[0, pitch - 28] = 1
+    straight = torch.zeros(1, 76, FRAMES)
+    audio = play(decoder, chord, straight, gains)
+    without = chord.clone()
+    without[0, 55 - 28] = 0
+
+    def distance(amplitude, score):  # type: ignore[no-untyped-def]
+        return float(loss(decoder, amplitude, straight, gains, audio, weight, None, score))
+
+    note = distance(chord, held) - distance(chord, None)
+    assert note < 0.7  # lines are placed to a quarter of a bin
+    missed = distance(without, held) - distance(without, None)
+    assert missed > note + 1.5
+    held[0, 55 - 28] = 0  # what the score has not is not asked for
+    assert distance(without, held) - distance(without, None) < missed - 1.0

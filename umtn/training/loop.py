@@ -295,9 +295,10 @@ def train(
     begun = known.training
     # an ear that was taken is in the checkpoint, and decoders that went on alone are never made one again
     shared = config.training.shared and begun.shared and not own_decoders
-    kept = {
-        name: getattr(begun, name) for name in ("frozen_ear", "learning", "augment", "pairs", "share_paired")
-    }
+    names = ["frozen_ear", "learning", "augment", "pairs", "share_paired"]
+    if begun.learning:
+        names.append("learning_rate")  # decoders that learn on do so gently
+    kept = {name: getattr(begun, name) for name in names}
     settings = replace(config.training, shared=shared, **kept)
     config = replace(config, domains=known.domains, confusion=known.confusion, training=settings)
     trainer = Trainer(config, data, out, minutes, seed, encoder, extended)

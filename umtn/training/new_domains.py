@@ -1,7 +1,7 @@
-"""New domains for a finished model: their decoders learn from pairs, everything else stays as it is.
+"""New domains for a finished model, or old ones that learn on: their decoders learn from pairs, all else stays.
 
-A decoder begins as a copy of the nearest that the model has. Nothing flows into the encoder and nobody is confused,
-so the domains that were there before sound as they did, to the bit.
+A new decoder begins as a copy of the nearest that the model has. Nothing flows into the encoder and nobody is confused,
+so the domains that are not named sound as they did, to the bit.
 """
 
 from __future__ import annotations
@@ -21,9 +21,27 @@ from umtn.training.alone import listed, nearest
 from umtn.training.batches import BatchSource
 from umtn.translator import Translator
 
-__all__ = ["freeze_all_but", "take_model", "widened"]
+__all__ = ["freeze_all_but", "learning_on", "take_model", "widened"]
 
 CLIPS = 8  # by which the nearest decoder is found
+GENTLE = 0.4  # of the learning rate: what is already good is not to be shaken
+
+
+def learning_on(config: Config, start: Path, names: Sequence[str]) -> Config:
+    """The config of the model in `start`, of whose domains those named learn on as `config.training` says."""
+    known = checkpoint.read_config(start)[0]
+    if not isinstance(known.decoder, LiveDecoderConfig) or not isinstance(config.decoder, LiveDecoderConfig):
+        raise UserError(
+            f"--again trains decoders of the preset 'live'; '{start}' was trained with '{known.preset}'."
+        )
+    if missing := [n for n in names if n not in known.domains]:
+        raise UserError(
+            f"'{start}' has no domain '{missing[0]}' to learn on; it has {', '.join(known.domains)}. "
+            "New ones are named by --new-domains."
+        )
+    rate = GENTLE * config.training.learning_rate
+    training = replace(config.training, learning=tuple(names), frozen_ear=True, learning_rate=rate)
+    return replace(known, training=training)
 
 
 def widened(config: Config, start: Path, names: Sequence[str]) -> Config:
@@ -55,6 +73,8 @@ def take_model(translator: Translator, start: Path, data: Dataset, seed: int) ->
         translator.decoders[domain].load_state_dict(given.decoder(domain).state_dict())
     _take_confusion(translator, given)
     for domain in config.training.learning:
+        if domain in given.config.domains:
+            continue
         first, losses = nearest(given, given.config.domains, *_heard(translator, data, domain, seed))
         translator.decoders[domain].load_state_dict(given.decoder(first).state_dict())
         print(f"'{domain}' begins with the decoder of '{first}', the nearest ({listed(losses)})", flush=True)

@@ -82,6 +82,7 @@ class Objective(nn.Module):
     ) -> tuple[Tensor, Tensor, dict[str, float]]:
         source, targets, weight = self.prepare(batch, generator)
         allowed, attack = self._allowed(batch), 1 + ATTACK_WEIGHT * self._beginnings(batch)
+        held = self._frames_of_target(batch.active, 0.0)
         z, heard = self._encode(source.unsqueeze(1))
         loss = torch.zeros((), device=z.device)
         figures: dict[str, float] = {}
@@ -97,9 +98,10 @@ class Objective(nn.Module):
                     said.append(say(decoder, index, *clips, window_s, rate, generator))
                     part = self.sound(said[-1].given, said[-1].wanted, said[-1].weight)
                 else:
-                    at = self._frames_of_target(attack.amax(dim=1))[rows]
+                    at = self._frames_of_target(attack.amax(dim=1), 1.0)[rows]
+                    roll = (allowed[rows], held[rows])
                     part = self._decode_loss(
-                        domain, z[rows], targets[rows, k], weight[rows], allowed[rows], at, generator
+                        domain, z[rows], targets[rows, k], weight[rows], roll, at, generator
                     )
                 loss = loss + part * len(rows) / int(batch.known.sum())
                 figures[domain] = float(part.detach())
@@ -165,10 +167,10 @@ class Objective(nn.Module):
         span = max(1, round(ATTACK_S * self.config.sample_rate / self.config.hop))
         return F.max_pool1d(F.pad(batch.onset, [span - 1, 0]), span, stride=1)
 
-    def _frames_of_target(self, x_BT: Tensor) -> Tensor:
-        """Targets lag the source by a few frames: so must what is said of them."""
+    def _frames_of_target(self, x_T: Tensor, before: float) -> Tensor:
+        """Targets lag the source by a few frames: so must what is said of them, [..., T]."""
         lag = self.config.training.target_lag_frames
-        return F.pad(x_BT, [lag, 0], value=1.0)[:, : x_BT.shape[1]]
+        return F.pad(x_T, [lag, 0], value=before)[..., : x_T.shape[-1]]
 
     def _decode_loss(
         self,
@@ -176,10 +178,11 @@ class Objective(nn.Module):
         z: Tensor,
         target: Tensor,
         weight: Tensor,
-        allowed: Tensor,
+        roll: tuple[Tensor, Tensor],
         attack: Tensor,
         generator: torch.Generator,
     ) -> Tensor:
+        """roll: where pitches may sound, and which the target holds, both [B, P, T]."""
         decoder = self.translator.decoders[domain]
         if isinstance(decoder, WaveNetDecoder):
             return self._sample_loss(decoder, z, target, weight, generator)
@@ -187,8 +190,8 @@ class Objective(nn.Module):
         with self._mixed(z):
             amplitude, semitones, gains, _ = decoder.controls(z, decoder.init_state(len(z)))
         controls = (amplitude.float(), semitones.float(), gains.float())
-        distance = self.spectral(decoder, *controls, target, weight, attack)
-        return distance + self.config.training.ghost_weight * self._ghosts(controls[0], allowed, weight)  # type: ignore[no-any-return]
+        distance = self.spectral(decoder, *controls, target, weight, attack, roll[1])
+        return distance + self.config.training.ghost_weight * self._ghosts(controls[0], roll[0], weight)  # type: ignore[no-any-return]
 
     def _sample_loss(
         self,

@@ -3,7 +3,9 @@
 The bank's spectrum is known in closed form (a line of the window's shape per partial, band-shaped noise), so
 nothing has to be synthesised while training: a step costs a scatter and two matrix products instead of
 hundreds of millions of cosines, and the random phases of the target do not disturb the gradient. Two
-resolutions: narrow bins (2,048 samples) for partials, mel bands of short windows (512) for attacks.
+resolutions: narrow bins (2,048 samples) for partials, mel bands of short windows (512) for attacks. Where the score
+is known, the bins on its notes' partials count once more, each note alike: nine bins in ten lie between the partials,
+and by them alone an inner voice of a chord may as well be left out.
 Legend: P pitch, H partial, T control frame, J spectrum frame, K bin.
 """
 
@@ -20,6 +22,8 @@ __all__ = ["BankSpectrumLoss", "mel_matrix"]
 
 FLOOR = 1e-8
 FINE = 4  # lines are placed to a quarter of a bin
+NOTE_PARTIALS = 8
+HELD = 0.9  # of the window
 
 
 def mel_matrix(bins: int, rate: int, bands: int) -> Tensor:
@@ -102,12 +106,18 @@ class BankSpectrumLoss(nn.Module):
         target_BN: Tensor,
         weight_BT: Tensor,
         attack_BT: Tensor | None = None,
+        held_BPT: Tensor | None = None,
     ) -> Tensor:
-        """Mean log-spectral distance over frames of non-zero weight; `attack_BT` weighs the quick one once more."""
+        """Mean log-spectral distance over frames of non-zero weight; `attack_BT` weighs the quick one once more.
+
+        held_BPT: the score's notes, in the target's time; none known (default): their partials count as other bins.
+        """
         bank = decoder.oscillators
         amplitude = amplitude_BPHT * bank.audible[:, :, None]
         cycles = (bank.f0[:, None, None] * bank.multiples).float()  # P, H, U: every string of a unison
-        narrow = self._narrow(decoder, amplitude, semitones_BPT, gains_BMT, target_BN, weight_BT, cycles)
+        narrow = self._narrow(
+            decoder, amplitude, semitones_BPT, gains_BMT, target_BN, weight_BT, cycles, held_BPT
+        )
         quick = weight_BT if attack_BT is None else weight_BT * attack_BT
         return narrow + self._attack(decoder, amplitude, gains_BMT, target_BN, quick, cycles)
 
@@ -120,6 +130,7 @@ class BankSpectrumLoss(nn.Module):
         target: Tensor,
         weight: Tensor,
         cycles_PHU: Tensor,
+        held: Tensor | None,
     ) -> Tensor:
         jump = 4 * decoder.hop
         wanted = self.power(target, self.size, jump, self.window)
@@ -132,10 +143,24 @@ class BankSpectrumLoss(nn.Module):
         mean_gains = torch.matmul(gains, smooth).transpose(1, 2)
         hiss = torch.matmul(mean_gains, self._noise_shapes(decoder, self.size)).square()
         given = self._lines(cycles.detach(), lines, self.size) + hiss
-        distance = (torch.log(given + FLOOR) - torch.log(wanted + FLOOR)).abs() * self.bin_weight
+        distance = (torch.log(given + FLOOR) - torch.log(wanted + FLOOR)).abs()
         w = torch.matmul(weight, smooth)
-        shape = (distance.mean(dim=2) * w).sum() / w.sum().clamp(min=1.0)
-        return shape + self._convergence(given, wanted, w)
+        shape = ((distance * self.bin_weight).mean(dim=2) * w).sum() / w.sum().clamp(min=1.0)
+        loss = shape + self._convergence(given, wanted, w)
+        if held is None:
+            return loss
+        sounding = (torch.matmul(held, smooth) > HELD).float() * w[:, None]  # B, P, J
+        each = torch.matmul(distance, self._combs(cycles_PHU)).transpose(1, 2)
+        return loss + (each * sounding).sum() / sounding.sum().clamp(min=1.0)
+
+    def _combs(self, cycles_PHU: Tensor) -> Tensor:
+        """[K, P]: the bins on each pitch's first partials and their neighbours, summing to one."""
+        bins = (cycles_PHU[:, :NOTE_PARTIALS, 0] * self.size).round().long()
+        near = (bins[:, :, None] + torch.tensor([-1, 0, 1], device=bins.device)).flatten(1)
+        last = self.size // 2
+        comb = torch.zeros(len(near), last + 1, device=near.device)
+        comb.scatter_(1, near.clamp(0, last), (near < last).float())
+        return (comb / comb.sum(dim=1, keepdim=True)).T
 
     @staticmethod
     def _convergence(given: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
