@@ -1,4 +1,4 @@
-"""Commands that make data: `render` and `prepare`."""
+"""Commands that make data: `render`, `prepare` and `guide`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ Subparsers = argparse._SubParsersAction  # the type argparse itself returns, and
 
 
 def register(subparsers: Subparsers) -> None:
-    """Add `render` and `prepare`; each sets `run`, called with the parsed arguments, which returns 0."""
+    """Add them; each sets `run`, called with the parsed arguments, which returns 0."""
     _register_render(subparsers)
     _register_prepare(subparsers)
+    _register_guide(subparsers)
 
 
 def _number(kind: Callable[[str], float], low: float, high: float) -> Callable[[str], float]:
@@ -120,4 +121,34 @@ def _run_prepare(arguments: argparse.Namespace) -> int:
     for track in data.all_tracks:
         seconds = track.length / data.sample_rate
         print(f"{track.domain} ({track.split}): {len(track.recordings)} files, {seconds / 60:.1f} minutes")
+    return 0
+
+
+def _register_guide(subparsers: Subparsers) -> None:
+    parser = subparsers.add_parser(
+        "guide",
+        help="add to paired data what guided WaveNets are told: a live bundle's tones",
+        description="Play paired data through a `live` bundle and keep its tones beside the true renderings.",
+    )
+    parser.add_argument("--data", type=Path, required=True, help="paired data; DATA/guides is written")
+    parser.add_argument("--bundle", type=Path, required=True, help="a bundle of a `live` model")
+    parser.add_argument("--domains", help="comma-separated (default: those of the bundle)")
+    parser.add_argument("--seed", type=_number(int, 0, 2**31 - 1), default=0, help="decides who plays")
+    parser.set_defaults(run=_run_guide)
+
+
+def _run_guide(arguments: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from umtn.data.guides import make_guides
+    from umtn.data.store import Dataset
+    from umtn.tones import TonePlayer
+
+    data, player = Dataset.open(arguments.data), TonePlayer(arguments.bundle)
+    given = arguments.domains.split(",") if arguments.domains else player.domains
+    domains = tuple(name.strip() for name in given if name.strip())
+    player.check(data.sample_rate, domains)
+    with tqdm(unit="track", desc="guides") as bar:
+        for _ in make_guides(data, player.tones, domains, player.lag, arguments.seed):
+            bar.update()
     return 0

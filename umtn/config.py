@@ -18,6 +18,7 @@ __all__ = [
     "Config",
     "ConfusionConfig",
     "ConvDecoderConfig",
+    "GuidedConfig",
     "HeardEncoderConfig",
     "LiveDecoderConfig",
     "PRESETS",
@@ -118,6 +119,20 @@ class WaveNetConfig:
 
 
 @dataclass(frozen=True)
+class GuidedConfig:
+    """umtn.decoders.guided: a WaveNet that hears the tones of a `live` decoder, and the latent through a mouth that
+    says `latent` numbers a hop; `emphasis` of the sound that it draws."""
+
+    kind: str = "guided"
+    guide: LiveDecoderConfig = field(default_factory=LiveDecoderConfig)
+    wavenet: WaveNetConfig = field(default_factory=WaveNetConfig)
+    channels: int = 128
+    dilations: tuple[int, ...] = (1, 2, 4, 8, 16)
+    latent: int = 96
+    emphasis: float = 0.85
+
+
+@dataclass(frozen=True)
 class ConfusionConfig:
     channels: int = 100
     weight: float = 1e-2
@@ -178,7 +193,7 @@ class Config:
     sample_rate: int
     hop: int
     encoder: PitchEncoderConfig | WaveEncoderConfig | HeardEncoderConfig
-    decoder: LiveDecoderConfig | WaveNetConfig | ConvDecoderConfig
+    decoder: LiveDecoderConfig | WaveNetConfig | ConvDecoderConfig | GuidedConfig
     domains: tuple[str, ...] = DOMAINS
     confusion: ConfusionConfig = ConfusionConfig()
     adversary: AdversaryConfig | None = None
@@ -285,6 +300,18 @@ def _tiny_live_conv(name: str, past: int) -> Config:
     )
 
 
+def _tiny_guided() -> Config:
+    live = _tiny_live()
+    assert isinstance(live.decoder, LiveDecoderConfig)
+    small = WaveNetConfig(blocks=2, layers=3, residual=8, skip=8, classes=32)
+    return replace(
+        live,
+        preset="tiny-wavenet-guided",
+        decoder=GuidedConfig(guide=live.decoder, wavenet=small, channels=8, dilations=(1, 2), latent=6),
+        training=TrainingConfig(batch=4, seconds=0.5, warm_up_steps=2, window_s=0.1, shared=True),
+    )
+
+
 PRESETS: dict[str, Config] = {
     "live": Config("live", 24000, 128, PitchEncoderConfig(), LiveDecoderConfig()),
     "paper": Config(
@@ -315,6 +342,26 @@ PRESETS: dict[str, Config] = {
             solo_share=0.6,
         ),
     ),
+    "wavenet-guided": Config(
+        "wavenet-guided",
+        24000,
+        128,
+        PitchEncoderConfig(),
+        GuidedConfig(wavenet=WaveNetConfig(blocks=2, layers=10, residual=64, skip=128)),
+        domains=("strings", "piano", "winds", "organ", "voice"),
+        training=TrainingConfig(
+            batch=2,
+            seconds=0.9,
+            learning_rate=1.5e-3,
+            warm_up_steps=50,
+            ema=0.999,
+            domains_per_step=2,
+            window_s=0.25,
+            shared=True,
+            quietest_db=-12.0,  # mu-law has few classes for whispers
+            blur=16.0,
+        ),
+    ),
     "live-conv": _live_conv("live-conv", past=0),
     "live-conv-past": _live_conv("live-conv-past", past=1024),
     "tiny-live": _tiny_live(),
@@ -343,6 +390,7 @@ PRESETS: dict[str, Config] = {
         WaveNetConfig(blocks=2, layers=3, residual=8, skip=8, classes=32),
         training=TrainingConfig(batch=4, seconds=0.5, warm_up_steps=2, window_s=0.1, shared=True),
     ),
+    "tiny-wavenet-guided": _tiny_guided(),
 }
 
 

@@ -16,7 +16,7 @@ from umtn.layers import CausalConv1d, dilated_residual
 from umtn.pitch_encoder import PitchEncoder
 from umtn.streaming import Pointwise, StreamingModule, StreamingSequential
 
-__all__ = ["HeardEncoder", "opened"]
+__all__ = ["HeardEncoder", "mouth", "opened"]
 
 
 def opened(z_BDT: Tensor, pitches: int, per_pitch: int) -> Tensor:
@@ -27,6 +27,16 @@ def opened(z_BDT: Tensor, pitches: int, per_pitch: int) -> Tensor:
     told = torch.cat([active, active * notes[:, 1:2], active * notes[:, 2:] * 0.2], dim=1)
     b, t = z_BDT.shape[0], z_BDT.shape[2]
     return torch.cat([told.reshape(b, per_pitch * pitches, t), torch.tanh(room)], dim=1)
+
+
+def mouth(layout: PitchLatent, channels: int, dilations: Tuple[int, ...], latent: int) -> StreamingSequential:
+    """What the ear heard (`opened`) -> `latent` numbers a hop for a WaveNet."""
+    return StreamingSequential(
+        CausalConv1d(layout.channels, channels, 1),
+        *[dilated_residual(channels, d) for d in dilations],
+        Pointwise(nn.ReLU()),
+        CausalConv1d(channels, latent, 1),
+    )
 
 
 class HeardEncoder(StreamingModule):
@@ -43,12 +53,7 @@ class HeardEncoder(StreamingModule):
         self.pitches = layout.pitches
         self.per_pitch = layout.per_pitch
         self.ear = ear
-        self.mouth = StreamingSequential(
-            CausalConv1d(layout.channels, channels, 1),
-            *[dilated_residual(channels, d) for d in dilations],
-            Pointwise(nn.ReLU()),
-            CausalConv1d(channels, latent, 1),
-        )
+        self.mouth = mouth(layout, channels, dilations, latent)
         self.ear_states = len(ear.state_names())
 
     @property

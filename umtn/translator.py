@@ -7,7 +7,9 @@ from umtn.config import (
     Character,
     Config,
     ConvDecoderConfig,
+    GuidedConfig,
     HeardEncoderConfig,
+    LiveDecoderConfig,
     PitchEncoderConfig,
     WaveEncoderConfig,
     WaveNetConfig,
@@ -15,11 +17,13 @@ from umtn.config import (
 from umtn.confusion import ConfusionNetwork
 from umtn.decoders.base import Decoder, fold_noise
 from umtn.decoders.conv import ConvDecoder
+from umtn.decoders.guided import GuidedDecoder
 from umtn.decoders.live import LiveDecoder
 from umtn.decoders.wavenet import WaveNetDecoder
 from umtn.encoder import WaveEncoder
 from umtn.errors import UserError
 from umtn.heard_encoder import HeardEncoder
+from umtn.latent import PitchLatent
 from umtn.pitch_encoder import PitchEncoder
 
 __all__ = ["Translator"]
@@ -41,29 +45,31 @@ def build_encoder(config: Config) -> nn.Module:
 def build_decoder(config: Config, domain: str) -> Decoder:
     d = config.decoder
     if isinstance(d, WaveNetConfig):
-        return WaveNetDecoder(
-            config.latent_channels, config.hop, d.blocks, d.layers, d.residual, d.skip, d.classes
-        )
+        return _wavenet(config, d, config.latent_channels)
     if not isinstance(config.encoder, PitchEncoderConfig):
         raise UserError(
             f"A {d.kind} decoder reads the pitch encoder's latent; give the encoder kind 'pitch'."
         )
+    layout = config.encoder.layout
     if isinstance(d, ConvDecoderConfig):
-        return ConvDecoder(
-            config.hop,
-            config.encoder.layout,
-            d.channels,
-            d.strides,
-            d.dilations,
-            d.later,
-            d.bands,
-            d.past,
-        )
+        return ConvDecoder(config.hop, layout, d.channels, d.strides, d.dilations, d.later, d.bands, d.past)
+    if isinstance(d, GuidedConfig):
+        wavenet = _wavenet(config, d.wavenet, d.latent, guided=True)
+        guide = _live(config, d.guide, layout, domain)
+        return GuidedDecoder(guide, wavenet, layout, d.channels, d.dilations, d.emphasis)
+    return _live(config, d, layout, domain)
+
+
+def _wavenet(config: Config, d: WaveNetConfig, latent: int, guided: bool = False) -> WaveNetDecoder:
+    return WaveNetDecoder(latent, config.hop, d.blocks, d.layers, d.residual, d.skip, d.classes, guided)
+
+
+def _live(config: Config, d: LiveDecoderConfig, layout: PitchLatent, domain: str) -> LiveDecoder:
     character = next((c for c in d.characters if c.domain == domain), Character(domain))
     return LiveDecoder(
         config.sample_rate,
         config.hop,
-        config.encoder.layout,
+        layout,
         d.hidden,
         d.partials,
         d.bands,

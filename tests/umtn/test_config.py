@@ -21,7 +21,7 @@ def test_slips_get_a_sentence() -> None:
     with pytest.raises(UserError, match=r"config.decoder has no setting 'partails'; did you mean 'partials'"):
         Config.from_json(json.dumps(table))
     table["decoder"] = {"kind": "magic"}
-    with pytest.raises(UserError, match="known are conv, live, wavenet"):
+    with pytest.raises(UserError, match="known are conv, guided, live, wavenet"):
         Config.from_json(json.dumps(table))
     with pytest.raises(UserError, match="not JSON"):
         Config.from_json("{")

@@ -13,26 +13,29 @@ from umtn.decoders.wavenet import WaveNetDecoder
 CLIPS, FRAMES = 2, 12
 
 
-def decoder(hop: int = 64) -> WaveNetDecoder:
+def decoder(hop: int = 64, guided: bool = False) -> WaveNetDecoder:
     torch.manual_seed(5)
-    return WaveNetDecoder(12, hop, blocks=2, layers=5, residual=32, skip=64, classes=96)
+    return WaveNetDecoder(12, hop, blocks=2, layers=5, residual=32, skip=64, classes=96, guided=guided)
 
 
 @pytest.mark.parametrize("name", teacher_kernel.LEVELS)
-@pytest.mark.parametrize("silent_frames", [0, 5])
-def test_loss_and_gradients_are_those_of_pytorch(name: str, silent_frames: int) -> None:
+@pytest.mark.parametrize("silent_frames, guided", [(0, False), (5, False), (5, True)])
+def test_loss_and_gradients_are_those_of_pytorch(name: str, silent_frames: int, guided: bool) -> None:
     at = teacher_kernel.LEVELS[name]
     if at > teacher_kernel.level():
         pytest.skip(f"this CPU does not multiply with {name}, or there is no compiler")
-    net = decoder()
+    net = decoder(guided=guided)
     latent = torch.randn(CLIPS, 12, FRAMES, requires_grad=True)
     classes = torch.randint(1, 96, (CLIPS, FRAMES * 64))
+    guide = torch.randint(0, 96, classes.shape) if guided else None
     past = classes.roll(1, dims=1)
     weight = torch.rand(CLIPS, FRAMES) / 64
     weight[:, :silent_frames] = 0
     weight[1, 8] = 0
 
-    nll = F.cross_entropy(net.logits(latent, classes, past_BN=past), classes, reduction="none")
+    nll = F.cross_entropy(
+        net.logits(latent, classes, past_BN=past, guide_BN=guide), classes, reduction="none"
+    )
     wanted = (nll * weight.repeat_interleave(64, dim=1)).sum()
     wanted.backward()
     truth = {n: p.grad.clone() for n, p in net.named_parameters()} | {"latent": latent.grad.clone()}
@@ -40,7 +43,7 @@ def test_loss_and_gradients_are_those_of_pytorch(name: str, silent_frames: int) 
     latent.grad = None
 
     condition = net.condition(latent).transpose(1, 2)
-    ours = teacher_kernel.nats(net, condition, past, classes, weight, at)
+    ours = teacher_kernel.nats(net, condition, past, classes, weight, at, guide)
     (2 * ours).backward()
     assert ours.item() == pytest.approx(wanted.item(), rel=1e-3)
     for n, p in [*net.named_parameters(), ("latent", latent)]:

@@ -22,11 +22,20 @@ from numpy.typing import NDArray
 from umtn.data.score import Score
 from umtn.errors import UserError
 
-__all__ = ["Dataset", "Recording", "Track", "save_audio", "write_atomically", "write_manifest"]
+__all__ = [
+    "TARGET_FONT",
+    "Dataset",
+    "Recording",
+    "Track",
+    "save_audio",
+    "write_atomically",
+    "write_manifest",
+]
 
 FORMAT, VERSION = "umtn-data", 1
 KINDS, SPLITS = ("paired", "plain"), ("train", "valid")
 MANIFEST = "manifest.json"
+TARGET_FONT = "fluidr3"  # one voice per domain: a decoder asked for two fonts at once would learn their blur
 
 
 @dataclass(frozen=True)

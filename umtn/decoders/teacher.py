@@ -80,11 +80,13 @@ def sample_loss(
     classes_BN: Tensor,
     weight_BT: Tensor,
     level: int | None = None,
+    guide_BN: Tensor | None = None,
 ) -> Tensor:
-    """Nats a sample, -log p(class | the classes before it, latent), as a mean weighted by frame.
+    """Nats a sample, -log p(class | the classes before it, guide, latent), as a mean weighted by frame.
 
-    past_BN: the class that the decoder is told came before each sample. level: one of `teacher_kernel.LEVELS`' values,
-    0 for PyTorch's products (default: the best there is). In mixed precision; gradients flow to all.
+    past_BN: the class that the decoder is told came before each sample. guide_BN: the guide's, for a decoder that has
+    one. level: one of `teacher_kernel.LEVELS`' values, 0 for PyTorch's products (default: the best there is). In mixed
+    precision; gradients flow to all.
     """
     if level is None:
         level = teacher_kernel.level() if teacher_kernel.available(decoder, latent_BDT) else 0
@@ -92,7 +94,7 @@ def sample_loss(
     with torch.autocast(latent_BDT.device.type, torch.bfloat16):
         if level:
             condition = decoder.condition(latent_BDT).transpose(1, 2)
-            return teacher_kernel.nats(decoder, condition, past_BN, classes_BN, weight, level)
-        logits = decoder.logits(latent_BDT, classes_BN, past_BN=past_BN)
+            return teacher_kernel.nats(decoder, condition, past_BN, classes_BN, weight, level, guide_BN)
+        logits = decoder.logits(latent_BDT, classes_BN, past_BN=past_BN, guide_BN=guide_BN)
     nll = F.cross_entropy(logits.float(), classes_BN, reduction="none")
     return (nll * weight.repeat_interleave(decoder.hop, dim=1)).sum()

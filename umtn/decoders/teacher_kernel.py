@@ -26,7 +26,7 @@ _SIZES = ("clips", "samples", "hop", "layers", "residual", "skip", "classes", "f
 _PARAMETERS = (
     "embed", "before", "now", "skip_w", "skip_b", "after_w", "after_b", "head_w", "head_b", "class_w", "class_b",
 )  # fmt: skip
-_INPUTS = ("past", "target", "weight", "condition", *_PARAMETERS)
+_INPUTS = ("past", "guide", "target", "weight", "condition", *_PARAMETERS)
 _GRADIENTS = tuple(f"d_{name}" for name in ("condition", *_PARAMETERS))
 
 
@@ -84,22 +84,26 @@ def available(decoder: WaveNetDecoder, like: Tensor) -> bool:
 class _Nats(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, dilations: list[int], at: int, past: Tensor, target: Tensor, weight: Tensor, *real: Tensor
+        ctx: Any,
+        dilations: list[int],
+        at: int,
+        past: Tensor,
+        guide: Tensor | None,
+        target: Tensor,
+        weight: Tensor,
+        *real: Tensor,
     ) -> Tensor:
-        inputs = [
-            past.int().contiguous(),
-            target.int().contiguous(),
-            weight.float().contiguous(),
-            *(x.detach().float().contiguous() for x in real),
-        ]
-        gradients = [torch.zeros_like(x) for x in inputs[3:]]
+        whole = [x if x is None else x.int().contiguous() for x in (past, guide, target)]
+        inputs = [weight.float().contiguous(), *(x.detach().float().contiguous() for x in real)]
+        gradients = [torch.zeros_like(x) for x in inputs[1:]]
         loss, steps = torch.zeros(1, dtype=torch.float64), torch.tensor(dilations, dtype=torch.int32)
-        (classes, residual), skip = inputs[4].shape, inputs[7].shape[1]
+        residual, skip, classes = inputs[2].shape[1], inputs[5].shape[1], len(inputs[-1])
         clips, samples = past.shape
         frames = weight.shape[1]
         first = int((weight > 0).any(dim=0).int().argmax()) * (samples // frames)
         sizes = (clips, samples, samples // frames, len(dilations), residual, skip, classes, first)
-        done = _Pass(*sizes, *(x.data_ptr() for x in (steps, *inputs, loss, *gradients)))
+        arrays = (steps, *whole, *inputs, loss, *gradients)
+        done = _Pass(*sizes, *(None if x is None else x.data_ptr() for x in arrays))
         if _library().teacher_pass(ctypes.byref(done), at):
             raise MemoryError("too little memory for a training step; make the batch smaller")
         ctx.gradients = gradients
@@ -107,7 +111,7 @@ class _Nats(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        return (None,) * 5 + tuple(g * grads[0] for g in ctx.gradients)
+        return (None,) * 6 + tuple(g * grads[0] for g in ctx.gradients)
 
 
 def nats(
@@ -117,10 +121,11 @@ def nats(
     classes_BN: Tensor,
     weight_BT: Tensor,
     at: int,
+    guide_BN: Tensor | None = None,
 ) -> Tensor:
-    """Sum over samples of weight * -log p(class | past, condition), with gradients; a scalar.
+    """Sum over samples of weight * -log p(class | past, guide, condition), with gradients; a scalar.
 
-    past_BN: the class before each sample. at: one of LEVELS' values.
+    past_BN: the class before each sample. guide_BN: the guide's at each. at: one of LEVELS' values.
     """
     s = decoder.skip
     taps = [d.weight for d in decoder.dilated]
@@ -139,4 +144,4 @@ def nats(
         decoder.classify.weight[:, :, 0],
         decoder.classify.bias,
     )
-    return _Nats.apply(decoder.dilations, at, past_BN, classes_BN, weight_BT, *real)  # type: ignore[no-any-return, no-untyped-call]
+    return _Nats.apply(decoder.dilations, at, past_BN, guide_BN, classes_BN, weight_BT, *real)  # type: ignore[no-any-return, no-untyped-call]

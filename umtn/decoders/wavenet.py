@@ -1,7 +1,8 @@
 """The paper's decoder: a WaveNet that draws one mu-law sample after the other, conditioned on the latent.
 
 Training is teacher-forced and parallel (`logits`); playing is sequential (`decode_step`), with the past of
-every dilated layer in a ring. Legend: L layer, R residual, S skip, A classes, N sample, T latent frame.
+every dilated layer in a ring. A `guided` one is told, sample by sample, the class of a sound that it may follow: the
+embedding has a second half for it. Legend: L layer, R residual, S skip, A classes, N sample, T latent frame.
 """
 
 from typing import Callable, List, Tuple
@@ -37,13 +38,21 @@ class WaveNetDecoder(Decoder):
     """
 
     def __init__(
-        self, latent_channels: int, hop: int, blocks: int, layers: int, residual: int, skip: int, classes: int
+        self,
+        latent_channels: int,
+        hop: int,
+        blocks: int,
+        layers: int,
+        residual: int,
+        skip: int,
+        classes: int,
+        guided: bool = False,
     ) -> None:
         super().__init__(latent_channels, hop, needs_noise=True)
-        self.residual, self.skip, self.classes = residual, skip, classes
+        self.residual, self.skip, self.classes, self.guided = residual, skip, classes, guided
         self.dilations: List[int] = [2**i for _ in range(blocks) for i in range(layers)]
         n = len(self.dilations)
-        self.embed = nn.Embedding(classes, residual)
+        self.embed = nn.Embedding(2 * classes if guided else classes, residual)
         self.condition = nn.Conv1d(latent_channels, n * 2 * residual + skip, 1)
         self.dilated = nn.ModuleList(
             nn.Conv1d(residual, 2 * residual, 2, dilation=d, bias=False) for d in self.dilations
@@ -75,16 +84,21 @@ class WaveNetDecoder(Decoder):
         classes_BN: Tensor,
         watch: Watch | None = None,
         past_BN: Tensor | None = None,
+        guide_BN: Tensor | None = None,
     ) -> Tensor:
         """Teacher-forced: logits [B, A, N] for each sample given those before it; N = T * hop.
 
-        past_BN: what the decoder is told came before each sample (default: the truth).
+        past_BN: what the decoder is told came before each sample (default: the truth). guide_BN: the guide's class at
+        each sample.
         watch(name, x_BNC) is shown what goes into every product: "input" and "gated" of each layer, "head", "classify".
         """
         watch = watch or (lambda name, x: None)
         past = self.before(classes_BN) if past_BN is None else past_BN
         condition = self.condition(latent_BDT).transpose(1, 2).split(self._condition_widths(), dim=2)
-        h = self.embed(past).to(condition[0].dtype)  # B, N, R
+        h = self.embed(past)
+        if guide_BN is not None:
+            h = h + self.embed(guide_BN + self.classes)
+        h = h.to(condition[0].dtype)  # B, N, R
         opened: List[Tensor] = []
         for i, (dilated, output) in enumerate(zip(self.dilated, self.output)):
             watch("input", h)
@@ -124,11 +138,18 @@ class WaveNetDecoder(Decoder):
 
     @torch.jit.export
     def sample_step(
-        self, condition_BC: Tensor, uniform_B: Tensor, temperature: Tensor, state: List[Tensor]
+        self,
+        condition_BC: Tensor,
+        uniform_B: Tensor,
+        temperature: Tensor,
+        state: List[Tensor],
+        guide_B: Tensor | None = None,
     ) -> Tuple[Tensor, List[Tensor]]:
-        """One sample: (folded conditioning, uniform number) -> class [B], state. Pure."""
+        """One sample: (folded conditioning, uniform number, the guide's class) -> class [B], state. Pure."""
         r, s, half = self.residual, self.skip, self.classes // 2
         h = self.embed(state[0][:, 0] + half)
+        if guide_B is not None:
+            h = h + self.embed(guide_B + self.classes)
         position = state[1]
         b = h.shape[0]
         new: List[Tensor] = []
@@ -156,11 +177,26 @@ class WaveNetDecoder(Decoder):
     def decode_step(
         self, latent_BDT: Tensor, noise_B1N: Tensor, temperature: Tensor, state: List[Tensor]
     ) -> Tuple[Tensor, List[Tensor]]:
+        return self.say(latent_BDT, noise_B1N, temperature, state, None)
+
+    @torch.jit.export
+    def say(
+        self,
+        latent_BDT: Tensor,
+        noise_B1N: Tensor,
+        temperature: Tensor,
+        state: List[Tensor],
+        guide_BN: Tensor | None,
+    ) -> Tuple[Tensor, List[Tensor]]:
+        """`decode_step` with the guide's classes."""
         condition = self.condition(latent_BDT)
         drawn: List[Tensor] = []
         for n in range(noise_B1N.shape[2]):
+            told: Tensor | None = None
+            if guide_BN is not None:
+                told = guide_BN[:, n]
             sample, state = self.sample_step(
-                condition[:, :, n // self.hop], noise_B1N[:, 0, n], temperature, state
+                condition[:, :, n // self.hop], noise_B1N[:, 0, n], temperature, state, told
             )
             drawn.append(sample)
         return mulaw_decode(torch.stack(drawn, dim=1), self.classes).unsqueeze(1), state

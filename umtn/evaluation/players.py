@@ -110,7 +110,8 @@ class BundlePlayer:
         blocks = np.pad(audio, (0, -len(audio) % self._block)).reshape(-1, self._block)
         return np.concatenate([self._engine.encode(block).copy() for block in blocks], axis=1)
 
-    def play(self, audio: Audio, targets: tuple[str, ...]) -> dict[str, Audio]:
+    def play(self, audio: Audio, targets: tuple[str, ...], noise: Audio | None = None) -> dict[str, Audio]:
+        """noise: the same for every block; None: drawn."""
         self._engine.reset()
         padded = np.pad(audio, (0, -len(audio) % self._block))
         out = {t: np.zeros(len(padded), np.float32) for t in targets}
@@ -119,7 +120,7 @@ class BundlePlayer:
             here = slice(first, first + self._block)
             self._engine.encode(padded[here])
             for t, number in numbers.items():
-                self._engine.decode(number, out[t][here])
+                self._engine.decode(number, out[t][here], noise)
         return {t: o[: len(audio)] for t, o in out.items()}
 
 

@@ -11,29 +11,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from umtn.config import Config
+from umtn.config import Config, GuidedConfig
+from umtn.data.guides import guide_of
 from umtn.data.rasterize import rasterize
-from umtn.data.store import Dataset, Track
+from umtn.data.store import TARGET_FONT, Dataset, Track
 from umtn.errors import UserError
 
 __all__ = ["Batch", "BatchSource", "prefetch"]
 
 SOLO_TRIES = 8
-TARGET_FONT = "fluidr3"  # one voice per domain: a decoder asked for two fonts at once would learn their blur
 
 
 @dataclass
 class Batch:
     """Clips and what each target domain makes of the same bars.
 
-    source [B, N]; domains [K]: the step's target domains; targets [B, K, N] and known [B, K]: whether there is a
-    true answer; source_domain [B] (-1: no domain's, or nobody learns to tell domains apart); paired [B]; active, onset,
-    cents [B, P, T] of the score (zeros, and `scored` False, where there is none).
+    source [B, N]; domains [K]: the step's target domains; targets [B, K, N]; guides [B, K, N]: what a guided decoder is
+    told (N = 0: nothing); known [B, K]: whether there is a true answer; source_domain [B] (-1: no domain's, or nobody
+    learns to tell domains apart); paired [B]; active, onset, cents [B, P, T] of the score (zeros, and `scored` False,
+    where there is none).
     """
 
     source: Tensor
     domains: Tensor
     targets: Tensor
+    guides: Tensor
     known: Tensor
     source_domain: Tensor
     paired: Tensor
@@ -67,6 +69,10 @@ class BatchSource:
         self.learning = config.training.learning or config.domains
         self.targets = {d: self._targets(d) for d in self.learning}
         self.sources = self._by_score() if data.kind == "paired" else {}
+        self.guided = isinstance(config.decoder, GuidedConfig)
+        self.guides = (
+            {t.path: guide_of(data, t) for ts in self.targets.values() for t in ts} if self.guided else {}
+        )
 
     def _targets(self, domain: str) -> list[Track]:
         tracks = self.data.tracks(self.split, domain=domain, role="domain")
@@ -105,11 +111,7 @@ class BatchSource:
         return tracks[self.rng.integers(len(tracks))]
 
     def _clip(self, track: Track, start: int) -> np.ndarray:
-        raw = self.data.audio(track)
-        first = max(start, 0)
-        part = np.asarray(raw[first : start + self.samples], dtype=np.float32) / 32768.0
-        before = first - start
-        return np.pad(part, (before, self.samples - before - len(part)))
+        return _cut(self.data.audio(track), start, self.samples)
 
     def _draw(self, domains: list[str], first: int) -> dict[str, object]:
         """One clip; domains[first] is the one whose recordings are drawn, by duration."""
@@ -123,9 +125,13 @@ class BatchSource:
         ]
         active, onset, cents = self._rolls(own, start)
         silence = np.zeros(self.samples, np.float32)
+        guides = [
+            _cut(self.guides[t.path], start, self.samples) if t else silence for t in targets if self.guided
+        ]
         return {
             "source": self._clip(source, start),
             "targets": np.stack([self._clip(t, start - self.lag) if t else silence for t in targets]),
+            "guides": np.stack(guides) if guides else np.zeros((len(targets), 0), np.float32),
             "known": np.array([t is not None for t in targets]),
             "source_domain": self._domain_of(source),
             "paired": paired,
@@ -179,6 +185,14 @@ class BatchSource:
             turn += each
             stacked = {name: torch.from_numpy(np.stack([r[name] for r in rows])) for name in rows[0]}  # type: ignore
             yield Batch(domains=torch.tensor([self.config.domains.index(n) for n in names]), **stacked)
+
+
+def _cut(raw: np.ndarray, start: int, samples: int) -> np.ndarray:
+    """A stretch of 16-bit sound, silence where it reaches beyond."""
+    first = max(start, 0)
+    part = np.asarray(raw[first : start + samples], dtype=np.float32) / 32768.0
+    before = first - start
+    return np.pad(part, (before, samples - before - len(part)))
 
 
 def prefetch(batches: Iterator[Batch], depth: int = 3) -> Iterator[Batch]:

@@ -1,15 +1,17 @@
-"""A trained pitch encoder for a new model: it need not learn to hear again."""
+"""A trained pitch encoder for a new model, which need not learn to hear again; and trained guides for WaveNets."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from umtn import checkpoint
+from umtn.config import GuidedConfig
+from umtn.decoders.guided import GuidedDecoder
 from umtn.errors import UserError
 from umtn.pitch_encoder import ear_of
 from umtn.translator import Translator
 
-__all__ = ["take_ear"]
+__all__ = ["take_ear", "take_guides"]
 
 
 def take_ear(translator: Translator, folder: Path) -> None:
@@ -34,3 +36,18 @@ def take_ear(translator: Translator, folder: Path) -> None:
             + ("." if given_as[:2] != wanted_as[:2] else ", and their pitch encoders have other sizes.")
         )
     ours.load_state_dict(theirs.state_dict())
+
+
+def take_guides(translator: Translator, folder: Path) -> None:
+    """Give guided decoders the decoders of the `live` model in `folder`; UserError when it lacks one, or of others."""
+    given, wanted = checkpoint.load(folder), translator.config.decoder
+    if not isinstance(wanted, GuidedConfig):
+        return
+    if given.config.decoder != wanted.guide:
+        raise UserError(
+            f"'{folder}' (preset '{given.config.preset}') has no decoders of the kind that guides "
+            f"'{translator.config.preset}'; a `live` model has."
+        )
+    for domain, decoder in translator.decoders.items():
+        assert isinstance(decoder, GuidedDecoder)
+        decoder.guide.load_state_dict(given.decoder(domain).state_dict())

@@ -3,7 +3,13 @@
     python -m umtn render data --minutes 24
     python -m umtn train --preset live --data data --out checkpoints/live --minutes 60
 
-WaveNet decoders that listen through that model's encoder, first all as one, then each on its own:
+WaveNet decoders that follow that model's tones, first all as one, then each on its own:
+
+    python -m umtn guide --data data --bundle live.umtn
+    python -m umtn train --preset wavenet-guided --encoder checkpoints/live --data data --out checkpoints/guided \
+        --minutes 45
+
+WaveNet decoders that listen through that model's encoder alone:
 
     python -m umtn train --preset wavenet-live --encoder checkpoints/live --data data --out checkpoints/wavenet \
         --minutes 45
@@ -40,12 +46,12 @@ from tqdm import tqdm
 
 from umtn import checkpoint
 from umtn.checkpoint import Progress
-from umtn.config import Config, WaveNetConfig
+from umtn.config import Config, GuidedConfig, WaveNetConfig
 from umtn.data.store import Dataset
 from umtn.errors import UserError
 from umtn.pitch_encoder import ear_of
 from umtn.training.batches import BatchSource, prefetch
-from umtn.training.ear import take_ear
+from umtn.training.ear import take_ear, take_guides
 from umtn.training.ema import Average
 from umtn.training.new_domains import freeze_all_but, take_model
 from umtn.training.objective import Objective
@@ -80,6 +86,7 @@ class Trainer:
         self.translator = objective.translator
         if encoder is not None:
             take_ear(self.translator, encoder)
+            take_guides(self.translator, encoder)
         if extended is not None:
             self.progress.earlier = take_model(self.translator, extended, data, seed)
         if config.training.shared:
@@ -140,11 +147,11 @@ class Trainer:
 
     def _shipped(self) -> dict[str, Tensor]:
         """The averaged weights; a WaveNet's rounded to what 16 bits hold, so that a bundle is half as large."""
-        if not isinstance(self.config.decoder, WaveNetConfig):
+        if not isinstance(self.config.decoder, WaveNetConfig | GuidedConfig):
             return self.average.weights
         return {
             name: value.half().float()
-            if name.startswith("decoders.") and value.is_floating_point()
+            if name.startswith("decoders.") and ".guide." not in name and value.is_floating_point()
             else value
             for name, value in self.average.weights.items()
         }

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from umtn.config import ConvDecoderConfig, LiveDecoderConfig
+from umtn.decoders.base import Decoder
 from umtn.decoders.conv import ConvDecoder
+from umtn.decoders.guided import GuidedDecoder
 from umtn.decoders.live import LiveDecoder
 from umtn.decoders.teacher import sample_loss
 from umtn.decoders.wavenet import WaveNetDecoder
@@ -32,6 +35,19 @@ ATTACK_S = 0.06  # a note's beginning, which its player waits for, counts severa
 ATTACK_WEIGHT = 3.0
 CENTS_WEIGHT, BEND_WEIGHT = 2.0, 3.0
 LOUDEST_DB = 4.0
+
+
+@dataclass
+class Answer:
+    """What one domain ought to say: its sound and its guide's [B, N], the weight of every frame [B, T], where pitches
+    may sound and which the score holds [B, P, T], what an attack counts [B, T]."""
+
+    sound: Tensor
+    guide: Tensor
+    weight: Tensor
+    allowed: Tensor
+    held: Tensor
+    attack: Tensor
 
 
 class Objective(nn.Module):
@@ -74,6 +90,7 @@ class Objective(nn.Module):
         hush = (uniform(0, 1, b, generator) < 0.03)[:, None]  # nothing but the room: nothing must come out
         source = torch.where(hush, source * 0 + 1e-3 * gain * torch.randn_like(source), source)
         targets = batch.targets * torch.where(hush, torch.zeros_like(gain), gain)[:, :, None]
+        batch.guides = batch.guides * torch.where(hush, torch.zeros_like(gain), gain)[:, :, None]
         batch.active = torch.where(hush[:, :, None], torch.zeros_like(batch.active), batch.active)
         return source.clamp(-1, 1), targets, weight
 
@@ -98,11 +115,15 @@ class Objective(nn.Module):
                     said.append(say(decoder, index, *clips, window_s, rate, generator))
                     part = self.sound(said[-1].given, said[-1].wanted, said[-1].weight)
                 else:
-                    at = self._frames_of_target(attack.amax(dim=1), 1.0)[rows]
-                    roll = (allowed[rows], held[rows])
-                    part = self._decode_loss(
-                        domain, z[rows], targets[rows, k], weight[rows], roll, at, generator
+                    answer = Answer(
+                        targets[rows, k],
+                        batch.guides[rows, k],
+                        weight[rows],
+                        allowed[rows],
+                        held[rows],
+                        self._frames_of_target(attack.amax(dim=1), 1.0)[rows],
                     )
+                    part = self._decode_loss(decoder, z[rows], answer, generator)  # type: ignore[arg-type]
                 loss = loss + part * len(rows) / int(batch.known.sum())
                 figures[domain] = float(part.detach())
         if heard is not None and not self.config.training.frozen_ear:
@@ -172,32 +193,30 @@ class Objective(nn.Module):
         lag = self.config.training.target_lag_frames
         return F.pad(x_T, [lag, 0], value=before)[..., : x_T.shape[-1]]
 
-    def _decode_loss(
-        self,
-        domain: str,
-        z: Tensor,
-        target: Tensor,
-        weight: Tensor,
-        roll: tuple[Tensor, Tensor],
-        attack: Tensor,
-        generator: torch.Generator,
-    ) -> Tensor:
-        """roll: where pitches may sound, and which the target holds, both [B, P, T]."""
-        decoder = self.translator.decoders[domain]
+    def _decode_loss(self, decoder: Decoder, z: Tensor, answer: Answer, generator: torch.Generator) -> Tensor:
         if isinstance(decoder, WaveNetDecoder):
-            return self._sample_loss(decoder, z, target, weight, generator)
+            classes = mulaw_encode(answer.sound, decoder.classes)
+            return self._sample_loss(decoder, z, classes, None, answer.weight, generator)
+        if isinstance(decoder, GuidedDecoder):
+            with self._mixed(z):
+                told = decoder.told(z, decoder.mouth.init_state(len(z)))[0].float()
+            start = z.new_zeros(len(z), 1)
+            classes, guide = (decoder.classes_of(x, start)[0] for x in (answer.sound, answer.guide))
+            return self._sample_loss(decoder.wavenet, told, classes, guide, answer.weight, generator)
         assert isinstance(decoder, LiveDecoder) and self.spectral is not None
         with self._mixed(z):
             amplitude, semitones, gains, _ = decoder.controls(z, decoder.init_state(len(z)))
         controls = (amplitude.float(), semitones.float(), gains.float())
-        distance = self.spectral(decoder, *controls, target, weight, attack, roll[1])
-        return distance + self.config.training.ghost_weight * self._ghosts(controls[0], roll[0], weight)  # type: ignore[no-any-return]
+        distance = self.spectral(decoder, *controls, answer.sound, answer.weight, answer.attack, answer.held)
+        ghosts = self._ghosts(controls[0], answer.allowed, answer.weight)
+        return distance + self.config.training.ghost_weight * ghosts  # type: ignore[no-any-return]
 
     def _sample_loss(
         self,
         decoder: WaveNetDecoder,
         z: Tensor,
-        target: Tensor,
+        classes: Tensor,
+        guide: Tensor | None,
         weight: Tensor,
         generator: torch.Generator,
     ) -> Tensor:
@@ -206,11 +225,12 @@ class Objective(nn.Module):
         history = math.ceil(decoder.history / hop)
         if window:
             frames = min(history + math.ceil(window / hop), z.shape[2])
-            z, target, weight = z[:, :, -frames:], target[:, -frames * hop :], weight[:, -frames:].clone()
+            z, weight = z[:, :, -frames:], weight[:, -frames:].clone()
+            classes = classes[:, -frames * hop :]
+            guide = None if guide is None else guide[:, -frames * hop :]
             weight[:, : min(history, frames // 2)] = 0
-        classes = mulaw_encode(target, decoder.classes)
         past = doubted(decoder.before(classes), decoder.classes, self.config.training.blur, generator)
-        return sample_loss(decoder, z, past, classes, weight)
+        return sample_loss(decoder, z, past, classes, weight, guide_BN=guide)
 
     @staticmethod
     def _ghosts(amplitude_BPHT: Tensor, allowed_BPT: Tensor, weight_BT: Tensor) -> Tensor:

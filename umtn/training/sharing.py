@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from umtn.decoders.base import Decoder
+from umtn.decoders.guided import GuidedDecoder
 from umtn.decoders.wavenet import WaveNetDecoder
 from umtn.errors import UserError
 
@@ -16,14 +17,16 @@ __all__ = ["share"]
 
 
 def share(decoders: Iterable[Decoder]) -> None:
-    """Let all decoders use the first one's parameters, but for their own conditioning biases."""
-    first, *others = decoders
-    for decoder in (first, *others):
-        if not isinstance(decoder, WaveNetDecoder):
+    """Let all decoders use the first one's parameters, but for their own conditioning biases (and guides)."""
+    every = list(decoders)
+    guided = [d for d in every if isinstance(d, GuidedDecoder)]
+    for decoder in guided:
+        decoder.mouth = guided[0].mouth
+    nets = [d.wavenet if isinstance(d, GuidedDecoder) else d for d in every]
+    first = nets[0]
+    for net in nets:
+        if not isinstance(net, WaveNetDecoder) or not isinstance(first, WaveNetDecoder):
             raise UserError("Only WaveNet decoders can be trained as one; set training.shared to false.")
-    assert isinstance(first, WaveNetDecoder)
-    for other in others:
-        assert isinstance(other, WaveNetDecoder)
-        other.embed, other.dilated, other.output = first.embed, first.dilated, first.output
-        other.head, other.classify = first.head, first.classify
-        other.condition.weight = first.condition.weight
+        net.embed, net.dilated, net.output = first.embed, first.dilated, first.output
+        net.head, net.classify = first.head, first.classify
+        net.condition.weight = first.condition.weight

@@ -16,22 +16,35 @@ TURNS = 3  # a short probe, drawn with other noise each time, visits more of wha
 SHORT = 1.25  # and what it did not visit may still be louder
 
 
-def calibrate(weights: WavenetWeights, latent: np.ndarray, seed: int = 0) -> Calibration:
-    """The largest magnitudes while the decoder plays latent [D, T], widened as befits a short sample."""
+def calibrate(
+    weights: WavenetWeights, latent: np.ndarray, seed: int = 0, guide: np.ndarray | None = None
+) -> Calibration:
+    """The largest magnitudes while the decoder plays latent [D, T], widened as befits a short sample.
+
+    guide [T * hop]: what a guided decoder is told.
+    """
     random = np.random.default_rng(seed)
     loop = NativeLoop(weights, "fp32")
     maxima = loop.record()
     for _ in range(TURNS):
         loop.reset()
-        play(loop, latent, random.random(latent.shape[1] * weights.hop, dtype=np.float32))
+        noise = random.random(latent.shape[1] * weights.hop, dtype=np.float32)
+        play(loop, latent, noise, guide=guide)
     found = Calibration.from_flat(maxima, weights.layers, weights.residual, weights.skip)
     return Calibration(*(SHORT * getattr(found, field.name) for field in dataclasses.fields(found)))
 
 
 def play(
-    loop: SampleLoop, latent: np.ndarray, noise: np.ndarray, forced: np.ndarray | None = None
+    loop: SampleLoop,
+    latent: np.ndarray,
+    noise: np.ndarray,
+    forced: np.ndarray | None = None,
+    guide: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Latent [D, T] and noise [T * hop] through a loop of one stream: audio [N], classes [N], logits [N, A]."""
+    """Latent [D, T] and noise [T * hop] through a loop of one stream: audio [N], classes [N], logits [N, A].
+
+    forced, guide [N]: as in `SampleLoop`.
+    """
     w, n = loop.weights, latent.shape[1] * loop.weights.hop
     audio, classes = np.zeros((1, n), np.float32), np.zeros((1, n), np.int32)
     logits = np.zeros((1, n, w.classes), np.float32)
@@ -46,19 +59,26 @@ def play(
             None if forced is None else forced[None, piece],
             classes[:, piece],
             logits[:, piece],
+            None if guide is None else guide[None, piece],
         )
     return audio[0], classes[0], logits[0]
 
 
-def divergence(reference: SampleLoop, other: SampleLoop, latent: np.ndarray, noise: np.ndarray) -> float:
+def divergence(
+    reference: SampleLoop,
+    other: SampleLoop,
+    latent: np.ndarray,
+    noise: np.ndarray,
+    guide: np.ndarray | None = None,
+) -> float:
     """Mean Kullback-Leibler divergence of the other's next-sample distributions from the reference's, in nats.
 
-    Both hear the reference's samples, so that each sample is a comparison of its own.
+    Both hear the reference's samples (and a guide, where they are guided), so that each is a comparison of its own.
     """
     reference.reset()
     other.reset()
-    _, classes, wanted = play(reference, latent, noise)
-    _, _, got = play(other, latent, noise, classes)
+    _, classes, wanted = play(reference, latent, noise, guide=guide)
+    _, _, got = play(other, latent, noise, classes, guide)
     reference.reset()
     other.reset()
     p, q = _log_softmax(wanted), _log_softmax(got)

@@ -42,14 +42,15 @@ class WavenetCpuEngine(SampledEngine):
         if precision not in CHOICES:
             raise UserError(f"unknown precision {precision!r}; known are {', '.join(CHOICES)}")
         super().__init__(bundle, seed)
-        contest = Contest(bundle, self.weights, cores)
+        probe = bundle.probe()
+        contest = Contest(bundle, self.weights, self._probed(bundle, probe), cores)
         self.choice, loops = contest.pick(precision)
         self.precision = "numba" if self.choice.loop == "numba" else self.choice.precision
         if refuse_slow and self.choice.rtf > 1.0:
             raise UserError(too_slow(self.choice, self.weights[0], bundle))
         self._take(loops)
-        encode_s = self._check_encoder(bundle, contest.arrays)
-        self.cost = Cost(encode_s, self.choice.us_per_sample * 1e-6 * self.manifest.block)
+        encode_s, front_s = self._check_encoder(bundle, probe), self._check_fronts(bundle, probe)
+        self.cost = Cost(encode_s, front_s + self.choice.us_per_sample * 1e-6 * self.manifest.block)
         self._first = cores > 1
 
     def decode(self, domain: int, out: np.ndarray, noise: np.ndarray | None = None) -> None:

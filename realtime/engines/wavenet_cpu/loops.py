@@ -28,16 +28,24 @@ class Piece(NamedTuple):
     forced: np.ndarray | None = None
     classes: np.ndarray | None = None
     logits: np.ndarray | None = None
+    guide: np.ndarray | None = None
 
-    def check(self, streams: int, samples: int, alphabet: int) -> None:
-        """Kernels believe every pointer. ValueError: another shape or type."""
+    def check(self, streams: int, samples: int, weights: WavenetWeights) -> None:
+        """Kernels believe every pointer. ValueError: another shape or type, a guide too few or too many."""
         rows = (streams, samples)
+        if weights.guided != (self.guide is not None):
+            raise ValueError(
+                "this decoder is guided, and no guide came"
+                if weights.guided
+                else "a guide came, but this decoder has no embeddings for one: it is not guided"
+            )
         _check("noise", self.noise, rows)
         _check("temperature", self.temperature, (streams,))
         _check("audio", self.audio, rows)
         _check("forced", self.forced, rows, np.int32)
         _check("classes", self.classes, rows, np.int32)
-        _check("logits", self.logits, (*rows, alphabet))
+        _check("logits", self.logits, (*rows, weights.classes))
+        _check("guide", self.guide, rows, np.int32)
 
 
 def _check(
@@ -52,8 +60,9 @@ class SampleLoop(Stateful):
 
     condition: one latent frame [D] for one stream; it holds until the next. run: noise [B, N] uniform in
     [0, 1) and temperature [B] -> audio [B, N]; `forced` [B, N] int32 takes the place of what was drawn;
-    classes [B, N] int32 and logits [B, N, A] are filled where given. decode: latent [B, D, T], noise
-    [B, T * hop] -> audio; bind: the same on arrays that stay where they are, as a call without arguments.
+    classes [B, N] int32 and logits [B, N, A] are filled where given; guide [B, N] int32: to a guided decoder,
+    and only to one, the guide's class at each sample that is drawn. decode: latent [B, D, T], noise [B, T * hop]
+    -> audio; bind: the same on arrays that stay where they are, as a call without arguments.
     reset: one stream, or with None all. stay_off: keep the calling thread off the second core, where one is used.
     ValueError: an array of another shape or type.
     """
@@ -78,22 +87,33 @@ class SampleLoop(Stateful):
         forced: np.ndarray | None = None,
         classes: np.ndarray | None = None,
         logits: np.ndarray | None = None,
+        guide: np.ndarray | None = None,
     ) -> None:
-        piece = Piece(noise, temperature, audio, forced, classes, logits)
-        piece.check(self.streams, noise.shape[-1], self.weights.classes)
+        piece = Piece(noise, temperature, audio, forced, classes, logits, guide)
+        piece.check(self.streams, noise.shape[-1], self.weights)
         self._run(piece)
 
     def decode(
-        self, latent: np.ndarray, noise: np.ndarray, temperature: np.ndarray, audio: np.ndarray
+        self,
+        latent: np.ndarray,
+        noise: np.ndarray,
+        temperature: np.ndarray,
+        audio: np.ndarray,
+        guide: np.ndarray | None = None,
     ) -> None:
-        self.bind(latent, noise, temperature, audio)()
+        self.bind(latent, noise, temperature, audio, guide)()
 
     def bind(
-        self, latent: np.ndarray, noise: np.ndarray, temperature: np.ndarray, audio: np.ndarray
+        self,
+        latent: np.ndarray,
+        noise: np.ndarray,
+        temperature: np.ndarray,
+        audio: np.ndarray,
+        guide: np.ndarray | None = None,
     ) -> Callable[[], None]:
-        frames, piece = latent.shape[-1], Piece(noise, temperature, audio)
+        frames, piece = latent.shape[-1], Piece(noise, temperature, audio, guide=guide)
         _check("latent", latent, (self.streams, self.weights.latent, frames))
-        piece.check(self.streams, frames * self.weights.hop, self.weights.classes)
+        piece.check(self.streams, frames * self.weights.hop, self.weights)
         return self._bind(latent, piece)
 
     @property
@@ -124,7 +144,8 @@ class SampleLoop(Stateful):
             for stream in range(self.streams):
                 self._fold(stream, latent[stream, :, frame])
             at = slice(frame * hop, (frame + 1) * hop)
-            self._run(Piece(piece.noise[:, at], piece.temperature, piece.audio[:, at]))
+            guide = None if piece.guide is None else piece.guide[:, at]
+            self._run(Piece(piece.noise[:, at], piece.temperature, piece.audio[:, at], guide=guide))
 
 
 class ArrayLoop(SampleLoop):

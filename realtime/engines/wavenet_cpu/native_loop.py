@@ -20,7 +20,7 @@ from realtime.native.handle import Handle
 
 __all__ = ["ISAS", "PRECISIONS", "NativeLoop", "supported"]
 
-ABI = 2
+ABI = 3
 PRECISIONS = ("fp32", "bf16", "int8")
 ISAS = ("plain", "avx2", "avxvnni", "avx512", "neon")
 _FASTEST_FIRST = ("avx512", "avxvnni", "avx2", "neon", "plain")
@@ -35,7 +35,10 @@ _floats = POINTER(c_float)
 
 class _Shape(ctypes.Structure):
     _fields_ = [
-        *((n, c_int32) for n in ("layers", "residual", "skip", "classes", "latent", "hop", "streams")),
+        *(
+            (n, c_int32)
+            for n in ("layers", "residual", "skip", "classes", "latent", "hop", "streams", "guided")
+        ),
         ("dilations", POINTER(c_int32)),
     ]
 
@@ -64,8 +67,8 @@ def _library() -> ctypes.CDLL:
         "wn_free": [c_void_p],
         "wn_reset": [c_void_p, c_int32],
         "wn_condition": [c_void_p, c_int32, c_void_p, c_int64],
-        "wn_run": [c_void_p, c_int32, *[c_void_p] * 6],
-        "wn_decode": [c_void_p, c_int32, *[c_void_p] * 4],
+        "wn_run": [c_void_p, c_int32, *[c_void_p] * 7],
+        "wn_decode": [c_void_p, c_int32, *[c_void_p] * 5],
         "wn_record": [c_void_p, c_void_p],
         "wn_save": [c_void_p, c_void_p],
     }.items():
@@ -137,7 +140,8 @@ class NativeLoop(SampleLoop):
                 raise UserError("int8 needs a calibration, and these weights have none; use fp32")
             steps = calibration.steps(w.layers, w.residual, w.skip)
         dilations = (c_int32 * w.layers)(*w.dilations)
-        shape = _Shape(w.layers, w.residual, w.skip, w.classes, w.latent, w.hop, self.streams, dilations)
+        sizes = (w.layers, w.residual, w.skip, w.classes, w.latent, w.hop, self.streams, w.guided)
+        shape = _Shape(*sizes, dilations)
         audio = mulaw_table(w.classes)
 
         def rows(key: str) -> ctypes.Array[c_void_p]:
@@ -207,11 +211,12 @@ class NativeLoop(SampleLoop):
         self._native.wn_condition(self._handle, stream, latent.ctypes.data, latent.strides[0] // 4)
 
     def _run(self, piece: Piece) -> None:
-        order = (piece.noise, piece.temperature, piece.forced, piece.audio, piece.classes, piece.logits)
-        self._native.wn_run(self._handle, piece.noise.shape[1], *map(_address, order))
+        given = (piece.noise, piece.temperature, piece.forced, piece.guide)
+        filled = (piece.audio, piece.classes, piece.logits)
+        self._native.wn_run(self._handle, piece.noise.shape[1], *map(_address, (*given, *filled)))
 
     def _bind(self, latent: np.ndarray, piece: Piece) -> Callable[[], None]:
-        arrays = (latent, piece.noise, piece.temperature, piece.audio)
+        arrays = (latent, piece.noise, piece.temperature, piece.guide, piece.audio)
         # the loop and the arrays live as long as the call does
         return functools.partial(_decode, self, latent.shape[2], arrays, *map(_address, arrays))
 
@@ -226,7 +231,9 @@ class NativeLoop(SampleLoop):
         self._handle.close()
 
 
-def _decode(loop: NativeLoop, frames: int, arrays: tuple[np.ndarray, ...], *addresses: int | None) -> None:
+def _decode(
+    loop: NativeLoop, frames: int, arrays: tuple[np.ndarray | None, ...], *addresses: int | None
+) -> None:
     loop._native.wn_decode(loop._handle, frames, *addresses)
 
 

@@ -105,15 +105,19 @@ def run(
     noise: Any,
     temperature: Any,
     forced: Any,
+    guide: Any,
     audio: Any,
     classes: Any,
     logits: Any,
 ) -> None:
-    """Samples of one stream; empty `forced`, `classes`, `logits` are not used."""
+    """Samples of one stream; empty `forced`, `guide`, `classes`, `logits` are not used."""
     (
         embed,
         first_past,
         first_now,
+        guide_embed,
+        guide_past,
+        guide_now,
         past,
         now,
         outputs,
@@ -141,6 +145,11 @@ def run(
             at += d
             at_tap += batch
         hidden[:] = embed[last[0]]
+        hint = 0
+        if guide.shape[0] > 0:
+            hint = min(max(guide[i], 0), scores.shape[0] - 1)
+            for m in range(r):
+                hidden[m] += guide_embed[hint, m]
         total[:] = f(0.0)
         at, at_tap = 0, 0
         for layer in range(layers):
@@ -151,6 +160,11 @@ def run(
                 p, q = first_past[last[1]], first_now[last[0]]
                 for m in range(2 * r):
                     pre[m] = p[m] + q[m] + c[m]
+                if guide.shape[0] > 0:
+                    p, q = guide_past[last[3]], guide_now[hint]
+                    for m in range(2 * r):
+                        pre[m] += p[m] + q[m]
+                    last[3] = hint
             else:
                 p = taps[at_tap + time % batch]
                 for m in range(2 * r):

@@ -40,21 +40,25 @@ class NumbaLoop(ArrayLoop):
         for stream in range(streams):
             self.condition(stream, quiet)
         nothing = np.zeros((streams, 0), np.float32)
-        self.run(nothing, np.ones(streams, np.float32), nothing)  # compiles now, not in the first block
+        guide = np.zeros((streams, 0), np.int32) if weights.guided else None
+        # compiles now, not in the first block
+        self.run(nothing, np.ones(streams, np.float32), nothing, guide=guide)
 
     def reset(self, stream: int | None = None) -> None:
         for i, state in enumerate(self._states):
             if stream is None or i == stream:
                 state.ring.fill(0)
                 state.taps.fill(0)
-                state.last[:] = self.weights.classes // 2, self.weights.classes, 0
+                none = self.weights.classes
+                state.last[:] = (none // 2, none, 0, none)[: len(state.last)]
 
     def _remembered(self) -> list[np.ndarray]:
         return [self._condition, *(piece for s in self._states for piece in (s.last, s.ring, s.taps))]
 
     def _sound(self) -> bool:
-        beyond = (self.weights.classes, self.weights.classes + 1)  # there may be none before
-        return all(0 <= c < end for s in self._states for c, end in zip(s.last[:2], beyond))
+        a = self.weights.classes
+        beyond = (a, a + 1, np.inf, a + 1)  # there may be none before
+        return all(0 <= c < end for s in self._states for c, end in zip(s.last, beyond))
 
     def _fold(self, stream: int, latent: np.ndarray) -> None:
         self._kernel.fold(
@@ -73,6 +77,7 @@ class NumbaLoop(ArrayLoop):
                 piece.noise[i],
                 piece.temperature[i],
                 none if piece.forced is None else piece.forced[i],
+                none if piece.guide is None else piece.guide[i],
                 piece.audio[i],
                 none if piece.classes is None else piece.classes[i],
                 none2 if piece.logits is None else piece.logits[i],
@@ -80,13 +85,14 @@ class NumbaLoop(ArrayLoop):
 
 
 class _State:
-    """One stream: rings and ready taps of all layers, one after the other; last class, the one before, time."""
+    """One stream: rings and ready taps of all layers, one after the other; last class, the one before, time, and
+    of a guided decoder the guide's class before."""
 
     def __init__(self, weights: WavenetWeights) -> None:
         r = weights.residual
         self.ring = np.zeros((sum(weights.dilations), r), np.float32)
         self.taps = np.zeros((sum(min(d, 8) for d in weights.dilations), 2 * r), np.float32)
-        self.last = np.zeros(3, np.int64)
+        self.last = np.zeros(4 if weights.guided else 3, np.int64)
 
 
 class _pack:
@@ -98,8 +104,7 @@ class _pack:
         dilated = [a[f"dilated.{i}.weight"] for i in range(n)]
         past = np.stack([np.ascontiguousarray(m[:, :, 0].T) for m in dilated])
         now = np.stack([np.ascontiguousarray(m[:, :, 1].T) for m in dilated])
-        # the first layer's input is one of the embeddings: tables take the place of both products
-        tables = (np.concatenate([embed @ past[0], np.zeros((1, 2 * r), np.float32)]), embed @ now[0])
+        tables = (*_first(embed[: w.classes], past[0], now[0]), *_first(embed[w.classes :], past[0], now[0]))
         outputs, biases = np.zeros((n, r, r + s), np.float32), np.zeros((n, r + s), np.float32)
         for i in range(n):
             rows = a[f"output.{i}.weight"][:, :, 0].T
@@ -112,9 +117,18 @@ class _pack:
         self.condition = np.ascontiguousarray(a["condition.weight"][:, :, 0].T)
         self.bias = a["condition.bias"]
         self.all: tuple[Any, ...] = (
-            embed, *tables, past, now, outputs, biases, head, a["head.bias"], classify, a["classify.bias"],
+            *tables, past, now, outputs, biases, head, a["head.bias"], classify, a["classify.bias"],
             dilations,
         )  # fmt: skip
+
+
+def _first(embed: np.ndarray, past: np.ndarray, now: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The first layer's input is one of the embeddings, so tables take the place of its products; likewise the guide's.
+
+    -> the embeddings, the past's table, whose last row is for none yet, and the present's.
+    """
+    none = np.zeros((1, past.shape[1]), np.float32)
+    return embed, np.concatenate([embed @ past, none]), embed @ now
 
 
 def _scratch(w: WavenetWeights) -> tuple[np.ndarray, ...]:

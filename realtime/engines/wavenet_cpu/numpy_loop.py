@@ -49,7 +49,7 @@ class NumpyLoop(ArrayLoop):
 
     def _run(self, piece: Piece) -> None:
         for i in range(piece.noise.shape[1]):
-            y = self._logits()
+            y = self._logits(None if piece.guide is None else piece.guide[:, i])
             drawn = _draw(y, piece.noise[:, i], piece.temperature)
             piece.audio[:, i] = self._audio[drawn]
             if piece.classes is not None:
@@ -60,11 +60,13 @@ class NumpyLoop(ArrayLoop):
             self._last[:] = drawn if forced is None else forced[:, i].clip(0, self.weights.classes - 1)
             self._time[0] += 1
 
-    def _logits(self) -> np.ndarray:
-        """[B, A] of the next sample; the rings take this sample's signals."""
+    def _logits(self, guide: np.ndarray | None) -> np.ndarray:
+        """[B, A] of the next sample, given its guide's classes [B]; the rings take this sample's signals."""
         w, a = self.weights, self.weights.arrays
         r, s = w.residual, w.skip
         h = a["embed.weight"][self._last]
+        if guide is not None:
+            h = h + a["embed.weight"][w.classes + guide.clip(0, w.classes - 1)]
         total = np.zeros((self.streams, s), np.float32)
         for i, ring in enumerate(self._rings):
             slot = int(self._time[0]) % w.dilations[i]

@@ -107,6 +107,11 @@ class WavenetWeights:
         return len(self.dilations)
 
     @property
+    def guided(self) -> bool:
+        """Whether its first layer is also told the class of a guide at each sample: embed has 2A rows, theirs last."""
+        return self.arrays["embed.weight"].shape[0] == 2 * self.classes
+
+    @property
     def name(self) -> str:
         """As the tables call it: "4x10 R128 S128"."""
         per_block = self.dilations.index(max(self.dilations)) + 1
@@ -119,13 +124,25 @@ class WavenetWeights:
         """From a state_dict's arrays; UserError names the one that is missing or has another shape."""
         layers = sum(key.startswith("dilated.") and key.endswith(".weight") for key in arrays)
         embed, head = arrays.get("embed.weight"), arrays.get("head.weight")
-        condition = arrays.get("condition.weight")
-        if layers < 1 or embed is None or head is None or condition is None or embed.ndim != 2:
+        condition, classify = arrays.get("condition.weight"), arrays.get("classify.weight")
+        if (
+            layers < 1
+            or embed is None
+            or head is None
+            or condition is None
+            or classify is None
+            or embed.ndim != 2
+        ):
             raise UserError(f"{name} holds no WaveNet decoder's weights; export the bundle again")
         if blocks < 1 or layers % blocks or not 1 <= layers // blocks <= 20 or hop < 1:
             raise UserError(f"{name} has {layers} layers in {blocks} blocks and hop {hop}, which cannot be")
-        (a, r), s, d = embed.shape, head.shape[0], condition.shape[1]
-        wanted = _shapes(layers, a, r, s, d)
+        (rows, r), a, s, d = embed.shape, classify.shape[0], head.shape[0], condition.shape[1]
+        if rows not in (a, 2 * a):
+            raise UserError(
+                f"{name}: embed.weight has {rows} rows, but classify.weight has {a}, so {a} were wanted, or {2 * a} "
+                "in a guided decoder; export it again"
+            )
+        wanted = _shapes(layers, rows, a, r, s, d)
         clean = checked_floats(arrays, wanted, name)
         if a < 4 or a % 2:
             raise UserError(f"{name} has {a} classes; an even number of at least 4 was wanted")
@@ -157,9 +174,9 @@ class WavenetWeights:
         return weights
 
 
-def _shapes(layers: int, a: int, r: int, s: int, d: int) -> dict[str, tuple[int, ...]]:
+def _shapes(layers: int, rows: int, a: int, r: int, s: int, d: int) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {
-        "embed.weight": (a, r),
+        "embed.weight": (rows, r),
         "condition.weight": (layers * 2 * r + s, d, 1),
         "condition.bias": (layers * 2 * r + s,),
         "head.weight": (s, s, 1),

@@ -99,7 +99,8 @@ class CudaLoop(SampleLoop):
 
     def _try(self) -> None:
         noise, audio = np.full((self.streams, 2), 0.5, np.float32), np.zeros((self.streams, 2), np.float32)
-        self.run(noise, np.ones(self.streams, np.float32), audio)
+        guide = np.zeros((self.streams, 2), np.int32) if self.weights.guided else None
+        self.run(noise, np.ones(self.streams, np.float32), audio, guide=guide)
         self.reset()
 
     def _put(self, array: np.ndarray) -> int:
@@ -197,14 +198,16 @@ class CudaLoop(SampleLoop):
         n = piece.noise.shape[1]
         outputs = {"audio": piece.audio, "classes": piece.classes, "logits": piece.logits}
         at = {name: self._buffer(name, 4 * self.streams * n) for name in ("audio", "classes")}
-        at |= {"condition": self._buffers["condition"][0], "forced": 0, "logits": 0}
+        at |= {"condition": self._buffers["condition"][0], "forced": 0, "guide": 0, "logits": 0}
         if piece.logits is not None:
             at["logits"] = self._buffer("logits", piece.logits.nbytes)
         at["noise"] = self._give("noise", piece.noise)
         at["temperature"] = self._give("temperature", piece.temperature)
         if piece.forced is not None:
             at["forced"] = self._give("forced", piece.forced)
-        order = ("condition", "noise", "temperature", "forced", "audio", "classes", "logits")
+        if piece.guide is not None:
+            at["guide"] = self._give("guide", piece.guide)
+        order = ("condition", "noise", "temperature", "forced", "guide", "audio", "classes", "logits")
         numbers = (np.uint32(self._count), np.int32(n), np.int32(hop), np.uint64(self.patience_ns))
         self._device.launch("wn_run", self.plan.blocks, (*self._model, *(at[k] for k in order), *numbers))
         self._count = (self._count + n) % _COUNTS

@@ -77,8 +77,9 @@ def pack(weights: WavenetWeights, plan: Plan, audio: np.ndarray) -> Packed:
     head = _rows(a["head.weight"][:, :, 0], w.skip)
     classify = _rows(a["classify.weight"][:, :, 0], w.padded_classes)
     condition, condition_bias = _condition(weights, plan)
-    embed = np.zeros((w.padded_classes, w.residual), np.float32)
-    embed[: weights.classes, : weights.residual] = a["embed.weight"]
+    tables = _embeddings(weights)
+    embed = np.zeros((len(tables), w.padded_classes, w.residual), np.float32)
+    embed[:, : weights.classes, : weights.residual] = tables
     starts = np.concatenate([[0], np.cumsum(weights.dilations)])
     return {
         "layers": np.concatenate(layers),
@@ -119,9 +120,14 @@ def _condition(weights: WavenetWeights, plan: Plan) -> tuple[np.ndarray, np.ndar
     return np.ascontiguousarray(out[:, :-1].T), np.ascontiguousarray(out[:, -1])
 
 
+def _embeddings(weights: WavenetWeights) -> np.ndarray:
+    """[1, A, R], or [2, A, R] with the guide's."""
+    return weights.arrays["embed.weight"].reshape(-1, weights.classes, weights.residual)
+
+
 def _check_range(weights: WavenetWeights) -> None:
-    """x is an embedding plus gated values (at most 1) times weights: bounded, whatever is played."""
-    largest = float(np.abs(weights.arrays["embed.weight"]).max())
+    """x is embeddings plus gated values (at most 1) times weights: bounded, whatever is played."""
+    largest = float(np.abs(_embeddings(weights)).max(axis=(1, 2)).sum())
     for i in range(weights.layers - 1):
         rows = slice(weights.skip, None)
         matrix, bias = (

@@ -74,6 +74,7 @@ class Plan:
     padded_classes: int
     layers: int
     streams: int
+    guided: bool
     warps: int
     cluster: int
     current: int
@@ -132,9 +133,9 @@ class Plan:
         return {
             "WN_RESIDUAL": self.residual, "WN_SKIP": self.skip, "WN_CLASSES": self.classes,
             "WN_CLASSES_PADDED": self.padded_classes, "WN_LAYERS": self.layers, "WN_STREAMS": self.streams,
-            "WN_WARPS": self.warps, "WN_CLUSTER": self.cluster, "WN_PLACE_CURRENT": self.current,
-            "WN_PLACE_OUTPUT": self.output, "WN_PLACE_PREVIOUS": self.previous, "WN_PLACE_HEAD": self.head,
-            "WN_PLACE_CLASSIFY": self.classify, "WN_SHARED_HEAD": self.shared_head,
+            "WN_GUIDED": int(self.guided), "WN_WARPS": self.warps, "WN_CLUSTER": self.cluster,
+            "WN_PLACE_CURRENT": self.current, "WN_PLACE_OUTPUT": self.output, "WN_PLACE_PREVIOUS": self.previous,
+            "WN_PLACE_HEAD": self.head, "WN_PLACE_CLASSIFY": self.classify, "WN_SHARED_HEAD": self.shared_head,
         }  # fmt: skip
 
     @property
@@ -165,6 +166,7 @@ def make_plan(
         a,
         weights.layers,
         streams,
+        weights.guided,
         warps,
         cluster,
         GLOBAL,
@@ -173,9 +175,9 @@ def make_plan(
         GLOBAL,
         GLOBAL,
     )
-    layer = _place(bare, bare.layer_matrices, chip)
-    head = _place(bare, bare.head_matrices, chip)
-    plan = replace(bare, **dict(zip(("current", "output", "previous", "head", "classify"), (*layer, *head))))
+    current, output, previous = _place(bare, bare.layer_matrices, chip)
+    head, classify = _place(bare, bare.head_matrices, chip)
+    plan = replace(bare, current=current, output=output, previous=previous, head=head, classify=classify)
     if plan.shared_bytes > chip.shared_bytes:
         raise UserError(
             f"the decoder {weights.name} with {streams} streams needs {plan.shared_bytes / KIB:.0f} KiB of shared "

@@ -25,3 +25,8 @@ def live_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def wavenet_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """Its hop divides the longest window, which the native encoder needs and the preset's does not."""
     return _exported(tmp_path_factory, "tiny-wavenet-live", hop=64)
+
+
+@pytest.fixture(scope="session")
+def guided_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return _exported(tmp_path_factory, "tiny-wavenet-guided")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from realtime.engines.wavenet_cpu import build, make_loop  # noqa: E402
+from realtime.engines.wavenet_cpu import WavenetWeights, build, make_loop  # noqa: E402
 from realtime.engines.wavenet_cpu.calibration import calibrate, divergence  # noqa: E402
 from realtime.engines.wavenet_cpu.loops import SampleLoop  # noqa: E402
 from realtime.engines.wavenet_cpu.native_loop import ISAS, NativeLoop, pick_isa, supported  # noqa: E402
@@ -32,6 +34,7 @@ def _here(precision: str) -> list[str]:
 
 
 EXACT = [*(f"native {isa}" for isa in _here("fp32")), "numba", "numpy"]
+guided_too = pytest.mark.parametrize("guided", [False, True], ids=["", "guided"])
 
 
 def exact_loop(kind: str, weights: object, streams: int = 1) -> SampleLoop:
@@ -42,10 +45,11 @@ def exact_loop(kind: str, weights: object, streams: int = 1) -> SampleLoop:
     return make_loop(weights, kind, "fp32", streams)  # type: ignore[arg-type]
 
 
+@guided_too
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("kind", EXACT)
-def test_fp32_is_pytorch(kind: str, size: str) -> None:
-    network = random_network(size, SEED)
+def test_fp32_is_pytorch(kind: str, size: str, guided: bool) -> None:
+    network = random_network(size, SEED, guided)
     heard = hear(network, 2 if size in ("live", "wide") else 5, SEED + 1)
     audio, classes, logits = streams_of(
         exact_loop(kind, network.weights), [heard], (len(heard.noise),), forced=True
@@ -56,10 +60,11 @@ def test_fp32_is_pytorch(kind: str, size: str) -> None:
     assert np.abs(audio[0] - heard.audio)[same].max() < 1e-6
 
 
+@guided_too
 @pytest.mark.parametrize("kind", EXACT)
-def test_streams_and_ragged_blocks(kind: str) -> None:
+def test_streams_and_ragged_blocks(kind: str, guided: bool) -> None:
     """Three streams in lock step in pieces of any length, each as if it were alone."""
-    network = random_network("odd", SEED)
+    network = random_network("odd", SEED, guided)
     heard = [hear(network, 4, SEED + i) for i in range(3)]
     pieces = streams_of(exact_loop(kind, network.weights, 3), heard, (1, 7, 33, 2, 16), forced=True)
     for i, one in enumerate(heard):
@@ -70,15 +75,18 @@ def test_streams_and_ragged_blocks(kind: str) -> None:
             assert np.allclose(together[i], single[0], rtol=0.0, atol=atol)
 
 
+@guided_too
 @pytest.mark.parametrize("kind", EXACT)
-def test_a_reset_stream_starts_anew_and_the_others_go_on(kind: str) -> None:
-    network = random_network("odd", SEED)
+def test_a_reset_stream_starts_anew_and_the_others_go_on(kind: str, guided: bool) -> None:
+    network = random_network("odd", SEED, guided)
     heard = [hear(network, 2, SEED + i) for i in range(2)]
     loop, other = (exact_loop(kind, network.weights, 2) for _ in range(2))
     first = streams_of(loop, heard, (11,), forced=True)
     streams_of(other, heard, (11,), forced=True)
     for each in (loop, other):  # so that the reset does not fall on a multiple of every dilation
-        each.run(*(np.full((2, 5), 0.5, np.float32), np.ones(2, np.float32), np.zeros((2, 5), np.float32)))
+        guide = np.full((2, 5), 9, np.int32) if guided else None
+        noise, audio = np.full((2, 5), 0.5, np.float32), np.zeros((2, 5), np.float32)
+        each.run(noise, np.ones(2, np.float32), audio, guide=guide)
     loop.reset(1)
     again = streams_of(loop, heard, (11,), forced=True)
     went_on = streams_of(other, heard, (11,), forced=True)
@@ -87,15 +95,69 @@ def test_a_reset_stream_starts_anew_and_the_others_go_on(kind: str) -> None:
     assert not np.allclose(went_on[2][1], first[2][1], atol=1e-3)
 
 
+@guided_too
 @pytest.mark.parametrize("kind", EXACT)
-def test_decode_is_condition_and_run(kind: str) -> None:
-    network = random_network("odd", SEED)
-    heard = hear(network, 4, SEED)
-    audio = np.full((1, len(heard.noise)), np.nan, np.float32)
-    loop = exact_loop(kind, network.weights)
-    loop.decode(heard.latent[None], heard.noise[None], np.ones(1, np.float32), audio)
-    stepped = streams_of(exact_loop(kind, network.weights), [heard], (33,), forced=False)[0]
+def test_decode_is_condition_and_run(kind: str, guided: bool) -> None:
+    network = random_network("odd", SEED, guided)
+    heard = [hear(network, 4, SEED + i) for i in range(2)]
+    latent, noise = np.stack([one.latent for one in heard]), np.stack([one.noise for one in heard])
+    audio = np.full(noise.shape, np.nan, np.float32)
+    guide = np.zeros(noise.shape, np.int32) if guided else None
+    loop = exact_loop(kind, network.weights, 2)
+    step = loop.bind(latent, noise, np.ones(2, np.float32), audio, guide)
+    if guide is not None:  # what is bound is read anew
+        guide[:] = [one.guide for one in heard]
+    step()
+    stepped = streams_of(exact_loop(kind, network.weights, 2), heard, (33,), forced=False)[0]
     assert np.array_equal(audio, stepped)
+    again = np.zeros_like(audio)
+    loop.reset()
+    loop.decode(latent, noise, np.ones(2, np.float32), again, guide)
+    assert np.array_equal(again, audio)
+
+
+@pytest.mark.parametrize("kind", EXACT)
+def test_a_guide_beyond_the_alphabet_is_its_nearest_class(kind: str) -> None:
+    network = random_network("odd", SEED, guided=True)
+    heard = hear(network, 2, SEED)
+    wild = np.random.default_rng(SEED).integers(-(2**31), 2**31, len(heard.noise)).astype(np.int32)
+    wild[::3] = heard.guide[::3]  # type: ignore[index]
+    made = [
+        streams_of(exact_loop(kind, network.weights), [replace(heard, guide=guide)], (33,), forced=True)[2]
+        for guide in (wild, wild.clip(0, network.weights.classes - 1))
+    ]
+    assert np.array_equal(*made) and np.isfinite(made[0]).all()
+
+
+@pytest.mark.parametrize("kind", EXACT)
+def test_a_guide_missing_or_unwanted_is_one_sentence(kind: str) -> None:
+    ones, quiet, guide = np.ones(1, np.float32), np.zeros((1, 16), np.float32), np.zeros((1, 16), np.int32)
+    told, alone = (
+        exact_loop(kind, random_network("single", SEED, guided).weights) for guided in (True, False)
+    )
+    latent = np.zeros((1, told.weights.latent, 1), np.float32)
+    for call in (told.run, functools.partial(told.bind, latent), functools.partial(told.decode, latent)):
+        with pytest.raises(ValueError, match="this decoder is guided, and no guide came"):
+            call(quiet, ones, quiet)
+        for wrong in (guide[:, :8], guide.astype(np.int64), quiet):
+            with pytest.raises(ValueError, match=r"guide .*int32 \(1, 16\) was wanted"):
+                call(quiet, ones, quiet, guide=wrong)
+    for call in (alone.run, functools.partial(alone.bind, latent), functools.partial(alone.decode, latent)):
+        with pytest.raises(ValueError, match="a guide came, but .* it is not guided"):
+            call(quiet, ones, quiet, guide=guide)
+    if kind.startswith("native"):
+        with pytest.raises(ValueError, match="a contiguous array was wanted"):
+            told.run(quiet, ones, quiet, guide=np.zeros((1, 32), np.int32)[:, ::2])
+
+
+def test_a_decoder_has_embeddings_for_its_classes_or_twice_as_many() -> None:
+    network = random_network("single", SEED)
+    arrays = dict(network.weights.arrays)
+    arrays["embed.weight"] = np.concatenate([arrays["embed.weight"]] * 3)
+    with pytest.raises(
+        UserError, match=r"has 96 rows, but classify.weight has 32, so 32 were wanted, or 64 in a"
+    ):
+        WavenetWeights.from_arrays(arrays, 16, 1)
 
 
 @pytest.mark.parametrize("kind", EXACT)
@@ -147,33 +209,49 @@ def test_whatever_comes_in_finite_audio_comes_out_and_it_recovers(kind: str) -> 
     assert np.allclose(logits[0, -1], wanted[0, -1], atol=1e-5)
 
 
+@guided_too
 @pytest.mark.parametrize("isa", _here("int8"))
 @pytest.mark.parametrize("size", ["odd", "live", "wide"])
-def test_int8_stays_near_fp32(size: str, isa: str) -> None:
-    network = random_network(size, SEED)
+def test_int8_stays_near_fp32(size: str, isa: str, guided: bool) -> None:
+    network = random_network(size, SEED, guided)
     heard = hear(network, 4 if size == "live" else 12, SEED + 1)
     # calibrated on what is played: how far int8 strays, not how far a calibration carries
-    calibration = calibrate(network.weights, heard.latent)
+    calibration = calibrate(network.weights, heard.latent, guide=heard.guide)
     int8 = NativeLoop(network.weights, "int8", isa=isa, calibration=calibration)
-    nats = divergence(NativeLoop(network.weights), int8, heard.latent, heard.noise)
+    nats = divergence(NativeLoop(network.weights), int8, heard.latent, heard.noise, heard.guide)
     print(f"int8 {isa} {network.weights.name}: {nats:.1e} nats")
     assert 0 < nats < 1e-3
 
 
+@pytest.mark.skipif(not _here("fp32"), reason="no compiled kernel and no compiler")
+def test_the_recorded_maxima_are_of_both_embeddings() -> None:
+    network = random_network("odd", SEED, guided=True)
+    heard, table = hear(network, 3, SEED), network.weights.arrays["embed.weight"]
+    loop, a = NativeLoop(network.weights), network.weights.classes
+    maxima = loop.record()
+    streams_of(loop, [heard], (33,), forced=True)
+    assert heard.guide is not None
+    entered = table[np.concatenate([[a // 2], heard.classes[:-1]])] + table[a + heard.guide]
+    assert np.allclose(maxima[: network.weights.residual], np.abs(entered).max(axis=0), rtol=1e-6)
+
+
+@guided_too
 @pytest.mark.parametrize("isa", _here("bf16"))
-def test_bf16_stays_near_fp32(isa: str) -> None:
-    network = random_network("live", SEED)
+def test_bf16_stays_near_fp32(isa: str, guided: bool) -> None:
+    network = random_network("live", SEED, guided)
     heard = hear(network, 2, SEED + 1)
     bf16 = NativeLoop(network.weights, "bf16", isa=isa)
-    assert 0 < divergence(NativeLoop(network.weights), bf16, heard.latent, heard.noise) < 1e-4
+    nats = divergence(NativeLoop(network.weights), bf16, heard.latent, heard.noise, heard.guide)
+    assert 0 < nats < 1e-4
 
 
+@guided_too
 @pytest.mark.skipif(len(_here("int8")) < 2, reason="one instruction set only")
-def test_int8_is_the_same_with_every_instruction_set() -> None:
+def test_int8_is_the_same_with_every_instruction_set(guided: bool) -> None:
     """Its sums are whole numbers; only the gates round differently."""
-    network = random_network("odd", SEED)
+    network = random_network("odd", SEED, guided)
     heard = hear(network, 6, SEED)
-    calibration = calibrate(network.weights, heard.latent)
+    calibration = calibrate(network.weights, heard.latent, guide=heard.guide)
     loops = [NativeLoop(network.weights, "int8", isa=isa, calibration=calibration) for isa in _here("int8")]
     first, *rest = (streams_of(loop, [heard], (33,), forced=True)[2] for loop in loops)
     for other in rest:

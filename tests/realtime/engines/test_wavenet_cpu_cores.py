@@ -31,23 +31,25 @@ def same_cores_afterwards() -> Iterator[None]:
 
 
 @two_cores
+@pytest.mark.parametrize("guided", [False, True], ids=["", "guided"])
 @pytest.mark.parametrize("size", ["odd", "single", "one layer a block"])
-def test_two_cores_draw_what_one_draws(size: str) -> None:
+def test_two_cores_draw_what_one_draws(size: str, guided: bool) -> None:
     """Blocks long enough for the second core to wake up and take part, on a machine that others use too."""
-    weights = random_network(size, time.time_ns() % 2**31).weights
+    weights = random_network(size, time.time_ns() % 2**31, guided).weights
     one, two = NativeLoop(weights, streams=2), NativeLoop(weights, streams=2, cores=2)
     two.stay_off()
     random, tries = np.random.default_rng(), 0
     while tries < 3 or (two.shared < 100 and tries < 100):  # it goes on from where it was
         latents = random.standard_normal((2, weights.latent)).astype(np.float32)
         noise = random.random((2, 4001 if size == "single" else 801), dtype=np.float32)
+        guide = random.integers(weights.classes, size=noise.shape, dtype=np.int32) if guided else None
         logits = [np.full((*noise.shape, weights.classes), np.nan, np.float32) for _ in range(2)]
         for loop, out in zip((one, two), logits):
             if tries == 2:
                 loop.reset(1)
             for stream, latent in enumerate(latents):
                 loop.condition(stream, latent)
-            loop.run(noise, np.ones(2, np.float32), np.zeros_like(noise), logits=out)
+            loop.run(noise, np.ones(2, np.float32), np.zeros_like(noise), logits=out, guide=guide)
         assert np.array_equal(*logits)
         tries += 1
     assert two.shared >= 100

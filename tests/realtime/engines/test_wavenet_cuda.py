@@ -29,11 +29,16 @@ CHIPS = (80, 86, 89, 90, 100, 120)
 
 
 def weights_of(
-    blocks: int, layers: int, residual: int, skip: int, classes: int = 256, latent: int = 8
+    blocks: int,
+    layers: int,
+    residual: int,
+    skip: int,
+    classes: int = 256,
+    latent: int = 8,
+    guided: bool = False,
 ) -> WavenetWeights:
-    return WavenetWeights.from_arrays(
-        decoder_arrays(0, blocks, layers, residual, skip, classes, latent), 160, blocks
-    )
+    arrays = decoder_arrays(0, blocks, layers, residual, skip, classes, latent, guided=guided)
+    return WavenetWeights.from_arrays(arrays, 160, blocks)
 
 
 @pytest.fixture
@@ -63,9 +68,12 @@ def weight_registers(plan: Plan) -> int:
 
 
 @pytest.mark.parametrize("size", CONFIGURATIONS, ids=CONFIGURATIONS.get)
+@pytest.mark.parametrize("guided", [False, True], ids=["plain", "guided"])
 @pytest.mark.parametrize("capability", CHIPS)
-def test_it_compiles_within_the_chips_limits(nvrtc: None, capability: int, size: tuple[int, ...]) -> None:
-    chip, weights = Chip.of(capability), weights_of(*size)
+def test_it_compiles_within_the_chips_limits(
+    nvrtc: None, capability: int, guided: bool, size: tuple[int, ...]
+) -> None:
+    chip, weights = Chip.of(capability), weights_of(*size, guided=guided)
     assert weights.name == CONFIGURATIONS[size]
     for streams in (1, 8):
         plan = make_plan(weights, chip, streams, 8 if chip.clusters else 1)
@@ -140,6 +148,26 @@ def test_what_does_not_fit_is_a_sentence() -> None:
     loud["output.0.weight"][20] = 6e4
     with pytest.raises(UserError, match="leave the range of fp16"):
         pack(WavenetWeights.from_arrays(loud, 160, 1), plan, np.zeros(16, np.float32))
+
+
+def test_both_embeddings_count_for_the_range() -> None:
+    """Each within fp16, their sum beyond it; one over the other in the kernel's table, padded."""
+    weights = weights_of(1, 2, 16, 16, 30, guided=True)
+    arrays = dict(weights.arrays)
+    plan = make_plan(weights, Chip.of(90))
+    assert plan.macros["WN_GUIDED"] == 1 and plan.macros["WN_CLASSES_PADDED"] == 32
+    table = pack(weights, plan, np.zeros(30, np.float32))["embed"]
+    assert np.array_equal(table[:, :30].reshape(60, 16), arrays["embed.weight"])
+    assert table.shape == (2, 32, 16) and not table[:, 30:].any()
+    for loud in ([3], [33], [3, 33]):
+        embed = arrays["embed.weight"].copy()
+        embed[loud, 5] = 4e4
+        given = WavenetWeights.from_arrays(arrays | {"embed.weight": embed}, 160, 1)
+        if len(loud) == 1:
+            pack(given, plan, np.zeros(30, np.float32))
+            continue
+        with pytest.raises(UserError, match="leave the range of fp16"):
+            pack(given, plan, np.zeros(30, np.float32))
 
 
 def test_fragments_lie_as_the_matrix_instruction_wants_them() -> None:

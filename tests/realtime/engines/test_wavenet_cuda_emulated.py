@@ -22,6 +22,7 @@ from export.bundle import Bundle
 from realtime import bench_gpu
 from realtime.audio.restore import restore, save
 from realtime.audio.snapshot import Plan
+from realtime.engines.wavenet_cpu import WavenetWeights
 from realtime.engines.wavenet_cpu.calibration import play
 from realtime.engines.wavenet_cpu.numpy_loop import NumpyLoop
 from realtime.engines.wavenet_cuda import CudaLoop, compiler
@@ -217,12 +218,13 @@ def test_wrong_shapes_never_reach_the_kernel(folder: Path) -> None:
 # ---- races: every fiber is a thread to ThreadSanitizer
 
 
-def race_report(folder: Path, streams: int, cluster: int) -> subprocess.CompletedProcess[str]:
-    weights = wavenets.random_network("gpu, exact", 0).weights
-    plan = make_plan(weights, Chip.of(90), streams, cluster)
-    program = emulated.build(
-        plan, folder / f"races-{streams}-{cluster}", "-g", "-fsanitize=thread", "-DWN_RACES"
-    )
+def race_report(
+    folder: Path, streams: int, cluster: int, guided: bool = False
+) -> subprocess.CompletedProcess[str]:
+    arrays = emulated.decoder_arrays(0, 1, 3, 16, 32, 32, 4, guided=guided)
+    plan = make_plan(WavenetWeights.from_arrays(arrays, 8, 1), Chip.of(90), streams, cluster)
+    name = f"races-{streams}-{cluster}-{guided}"
+    program = emulated.build(plan, folder / name, "-g", "-fsanitize=thread", "-DWN_RACES")
     # ThreadSanitizer wants its addresses where it expects them
     fixed = ["setarch", "-R"] if shutil.which("setarch") else []
     return subprocess.run(
@@ -240,11 +242,14 @@ def sanitizer(folder: Path) -> None:
         pytest.skip("this compiler has no ThreadSanitizer")
 
 
-@pytest.mark.parametrize(("streams", "cluster"), [(1, 1), (2, 2), (2, 4)])
+@pytest.mark.parametrize(
+    ("streams", "cluster", "guided"),
+    [(1, 1, False), (2, 2, False), (2, 4, False), (2, 1, True), (2, 4, True)],
+)
 def test_no_two_threads_touch_a_number_at_once(
-    folder: Path, sanitizer: None, streams: int, cluster: int
+    folder: Path, sanitizer: None, streams: int, cluster: int, guided: bool
 ) -> None:
-    run = race_report(folder, streams, cluster)
+    run = race_report(folder, streams, cluster, guided)
     assert run.returncode == 0 and run.stdout == "finished\n", run.stderr[:2000]
 
 

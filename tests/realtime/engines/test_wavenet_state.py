@@ -35,6 +35,7 @@ def _native() -> list[str]:
 
 
 KINDS = [*_native(), "numba", "numpy"]
+guided_too = pytest.mark.parametrize("guided", [False, True], ids=["", "guided"])
 needs_kernel = pytest.mark.skipif(not _native(), reason="no compiled kernel and no compiler")
 two_cores = pytest.mark.skipif(
     not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2, reason="one core only"
@@ -50,7 +51,8 @@ def _loop(kind: str, weights: WavenetWeights, cores: int = 1) -> SampleLoop:
     calibration = None
     if precision == "int8":
         latent = np.random.default_rng(0).standard_normal((weights.latent, 8)).astype(np.float32)
-        calibration = calibrate(weights, latent)
+        guide = np.zeros(8 * weights.hop, np.int32) if weights.guided else None
+        calibration = calibrate(weights, latent, guide=guide)
     return NativeLoop(weights, precision, STREAMS, isa, calibration, cores)
 
 
@@ -59,8 +61,9 @@ def _play(loop: SampleLoop, random: np.random.Generator, samples: int, condition
     for stream in range(STREAMS if conditions else 0):
         loop.condition(stream, random.standard_normal(w.latent).astype(np.float32))
     noise = random.random((STREAMS, samples), dtype=np.float32)
+    guide = random.integers(w.classes, size=noise.shape, dtype=np.int32) if w.guided else None
     logits = np.full((STREAMS, samples, w.classes), np.nan, np.float32)
-    loop.run(noise, np.ones(STREAMS, np.float32), np.zeros_like(noise), logits=logits)
+    loop.run(noise, np.ones(STREAMS, np.float32), np.zeros_like(noise), logits=logits, guide=guide)
     return logits
 
 
@@ -89,11 +92,12 @@ def _goes_on(loop: SampleLoop, other: SampleLoop, folder: Path, samples: int) ->
     assert not np.array_equal(changed, _play(loop, np.random.default_rng(3), 40))  # a state matters here
 
 
+@guided_too
 @pytest.mark.parametrize("samples", [1, 13, 150])
 @pytest.mark.parametrize("kind", KINDS)
-def test_another_loop_goes_on_to_the_sample(kind: str, samples: int, tmp_path: Path) -> None:
+def test_another_loop_goes_on_to_the_sample(kind: str, samples: int, guided: bool, tmp_path: Path) -> None:
     """From the middle of the batches of past taps, before and after the rings have come round."""
-    weights = random_network("odd", 5).weights
+    weights = random_network("odd", 5, guided).weights
     _goes_on(_loop(kind, weights), _loop(kind, weights), tmp_path, samples)
 
 
@@ -107,10 +111,10 @@ def test_every_shape(size: str, tmp_path: Path) -> None:
 
 @needs_kernel
 @two_cores
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_one_core_goes_on_where_two_were_and_back(precision: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision, guided", [("fp32", False), ("int8", False), ("int8", True)])
+def test_one_core_goes_on_where_two_were_and_back(precision: str, guided: bool, tmp_path: Path) -> None:
     before = os.sched_getaffinity(0)
-    weights = random_network("odd", 7).weights
+    weights = random_network("odd", 7, guided).weights
     kind = f"{precision} {supported(precision)[0]}"
     one, two = _loop(kind, weights), _loop(kind, weights, cores=2)
     assert isinstance(two, NativeLoop)
@@ -135,14 +139,36 @@ def test_one_core_goes_on_where_two_were_and_back(precision: str, tmp_path: Path
         os.sched_setaffinity(0, before)
 
 
+@guided_too
 @pytest.mark.parametrize("kind", KINDS)
-def test_classes_beyond_the_alphabet_never_reach_a_table(kind: str) -> None:
-    loop = _loop(kind, random_network("odd", 5).weights)
+def test_classes_beyond_the_alphabet_never_reach_a_table(kind: str, guided: bool) -> None:
+    loop = _loop(kind, random_network("odd", 5, guided).weights)
     first = _play(loop, np.random.default_rng(1), 9)
     with pytest.raises(ValueError, match="beyond the alphabet"):
         loop.load_state(np.full(loop.state_bytes, 0x7F, np.uint8))
     loop.reset()
     assert np.array_equal(_play(loop, np.random.default_rng(1), 9), first)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "numpy"])  # its rings hold the sums
+def test_nor_does_the_guide_s_class(kind: str) -> None:
+    """It is the one word that a guide of fours leaves as 4 where one of threes left 3."""
+    weights, words = random_network("odd", 5, guided=True).weights, []
+    one = np.ones((STREAMS, 1), np.float32)
+    for told in (3, 4):
+        loop = _loop(kind, weights)
+        loop.run(0.5 * one, one[:, 0], np.zeros_like(one), guide=np.full(one.shape, told, np.int32))
+        words.append(np.zeros(loop.state_bytes, np.uint8))
+        loop.save_state(words[-1])
+    three, four = (state.view(np.int32) for state in words)
+    (found,) = np.nonzero((three == 3) & (four == 4))
+    assert len(found) == STREAMS
+    for place in found:
+        for beyond in (-1, weights.classes + 1):
+            broken = four.copy()
+            broken[place] = beyond
+            with pytest.raises(ValueError, match="beyond the alphabet"):
+                loop.load_state(broken.view(np.uint8))
 
 
 def test_the_state_of_another_kind_is_refused(tmp_path: Path) -> None:

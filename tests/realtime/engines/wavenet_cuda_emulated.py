@@ -85,7 +85,15 @@ class EmulatedDevice:
 
 
 def decoder_arrays(
-    seed: int, blocks: int, layers: int, r: int, s: int, a: int, latent: int, loud: float = 1.0
+    seed: int,
+    blocks: int,
+    layers: int,
+    r: int,
+    s: int,
+    a: int,
+    latent: int,
+    loud: float = 1.0,
+    guided: bool = False,
 ) -> dict[str, np.ndarray]:
     """Random weights under PyTorch's names; `loud` > 1 spreads the logits."""
     random = np.random.default_rng(seed)
@@ -95,7 +103,7 @@ def decoder_arrays(
         return (gain * random.standard_normal((rows, columns, *more)) / np.sqrt(columns)).astype(np.float32)
 
     arrays = {
-        "embed.weight": matrix(a, r, gain=np.sqrt(r) / 2),
+        "embed.weight": matrix(2 * a if guided else a, r, gain=np.sqrt(r) / 2),
         "condition.weight": matrix(n * 2 * r + s, latent, 1),
         "condition.bias": matrix(n * 2 * r + s, 1)[:, 0] * 0.1,
         "head.weight": matrix(s, s, 1, gain=1.4),

@@ -7,12 +7,13 @@
 
 #if !defined(WN_RACES)
 extern "C" const char* emulate_wn_run(int grid, int shared, u32 seed, int absent, WN_MODEL, const float* condition,
-                                      const float* noise, const float* temperature, const int* forced, float* audio,
-                                      int* classes, float* logits, u32 start, int count, int hop, u64 patience_ns) {
+                                      const float* noise, const float* temperature, const int* forced, const int* guide,
+                                      float* audio, int* classes, float* logits, u32 start, int count, int hop,
+                                      u64 patience_ns) {
   return emulator::launch(grid, T, shared, WN_CLUSTER, seed, absent, [&] {
     wn_run(layers, head_weights, embed, output_bias, classify_bias, audio_of, dilation, ring_start, ring, last, mail,
-           token, error, slots, condition, noise, temperature, forced, audio, classes, logits, start, count, hop,
-           patience_ns);
+           token, error, slots, condition, noise, temperature, forced, guide, audio, classes, logits, start, count,
+           hop, patience_ns);
   });
 }
 extern "C" const char* emulate_wn_condition(int grid, int, u32, int, const float* weight, const float* bias,
@@ -46,10 +47,13 @@ int main(int, char** arguments) {
   int slots = 0;
   for (int l = 0; l < L; l++) dilation.push_back(1 << l % 3), start.push_back(slots), slots += 1 << l % 3;
   auto layers = quads((size_t)L * (4 * R * R + WIDTH * R)), head = quads((size_t)S * S + A * S);
-  auto embed = floats(A * R), output_bias = floats(L * WIDTH), classify_bias = floats(A), audio_of = floats(A);
+  auto embed = floats((1 + WN_GUIDED) * A * R), output_bias = floats(L * WIDTH);
+  auto classify_bias = floats(A), audio_of = floats(A);
   auto condition = floats((size_t)(count / hop + 1) * B * ROWS), noise = floats((size_t)B * count);
   std::vector<float> temperature(B, 1.0f), audio((size_t)B * count);
   for (float& u : noise) u += 0.5f;
+  std::vector<int> guide((size_t)B * count);
+  for (int& told : guide) told = (int)(random() % WN_CLASSES);
   std::vector<u16> ring((size_t)B * slots * R);
   std::vector<u64> mail((size_t)(L + 1) * 2 * B * WIDTH), token(2 * B);
   u32 error = 0;
@@ -58,8 +62,8 @@ int main(int, char** arguments) {
     const char* failure = emulator::launch(grid, T, WN_SHARED_BYTES, WN_CLUSTER, seed + launch, -1, [&] {
       wn_run(layers.data(), head.data(), embed.data(), output_bias.data(), classify_bias.data(), audio_of.data(),
              dilation.data(), start.data(), ring.data(), last.data(), mail.data(), token.data(), &error, slots,
-             condition.data(), noise.data(), temperature.data(), nullptr, audio.data(), classes.data(), nullptr,
-             (u32)(launch * count), count, hop, 1ull << 40);
+             condition.data(), noise.data(), temperature.data(), nullptr, WN_GUIDED ? guide.data() : nullptr,
+             audio.data(), classes.data(), nullptr, (u32)(launch * count), count, hop, 1ull << 40);
     });
     if (failure || error) return fprintf(stderr, "%s, error %u\n", failure ? failure : "-", error), 3;
   }

@@ -1,4 +1,4 @@
-// Random weights through NEON and plain C++; prints the largest difference of the logits in fp32 and in int8.
+// Random weights of a guided decoder through NEON and plain C++; prints the largest difference of the logits in fp32 and in int8.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,13 +28,15 @@ int main() {
     bias.push_back(values(rows, 0.1f));
   }
   for (int i = 0; i < L; i++) dilated_at[i] = dilated[i].data(), output_at[i] = output[i].data(), bias_at[i] = bias[i].data();
-  Values embed = values(A * R, 1), condition = values((L * 2 * R + S) * D, 0.4f), shift = values(L * 2 * R + S, 0.2f);
+  Values embed = values(2 * A * R, 1), condition = values((L * 2 * R + S) * D, 0.4f), shift = values(L * 2 * R + S, 0.2f);
   Values head = values(S * S, 0.3f), head_bias = values(S, 0.2f), classify = values(A * S, 0.5f);
   Values classify_bias = values(A, 0.3f), audio = values(A, 1), latent = values(B * D, 1), noise = values(B * N, 0.5f);
   std::vector<int32_t> forced(B * N);
+  std::vector<int32_t> guide(B * N);
   for (int32_t& x : forced) x = 1 + rand() % (A - 1);
+  for (int32_t& x : guide) x = rand() % (A + 2) - 1;
   for (float& x : noise) x += 0.5f;
-  WnShape shape = {L, R, S, A, D, 32, B, dilations};
+  WnShape shape = {L, R, S, A, D, 32, B, 1, dilations};
   WnWeights weights = {embed.data(), condition.data(), shift.data(), dilated_at, output_at, bias_at,
                        head.data(), head_bias.data(), classify.data(), classify_bias.data(), audio.data()};
   Values input(L * R, 4.0f / 127), gated(L * R, 1.0f / 127), sum(S, 8.0f / 254), last(S, 4.0f / 254);
@@ -49,7 +51,7 @@ int main() {
       logits[i].assign(B * N * A, NAN);
       Values out(B * N);
       for (int b = 0; b < B; b++) wn_condition(d, b, latent.data() + b * D, 1);
-      wn_run(d, N, noise.data(), temperature, forced.data(), out.data(), nullptr, logits[i].data());
+      wn_run(d, N, noise.data(), temperature, forced.data(), guide.data(), out.data(), nullptr, logits[i].data());
       wn_free(d);
     }
     double worst = 0;

@@ -32,19 +32,20 @@ class Network:
 
 @dataclass(frozen=True)
 class Heard:
-    """What PyTorch drew: latent [D, T], noise [N], classes [N], audio [N], logits [N, A]."""
+    """What PyTorch drew: latent [D, T], noise [N], classes [N], audio [N], logits [N, A]; told guide [N]."""
 
     latent: np.ndarray
     noise: np.ndarray
     classes: np.ndarray
     audio: np.ndarray
     logits: np.ndarray
+    guide: np.ndarray | None = None
 
 
-def random_network(size: str, seed: int) -> Network:
+def random_network(size: str, seed: int, guided: bool = False) -> Network:
     blocks, layers, r, s, a, d, hop = SIZES[size]
     torch.manual_seed(seed)
-    decoder = WaveNetDecoder(d, hop, blocks, layers, r, s, a).eval().requires_grad_(False)
+    decoder = WaveNetDecoder(d, hop, blocks, layers, r, s, a, guided).eval().requires_grad_(False)
     for layer in decoder.dilated:
         layer.weight.mul_(1.7)  # so that signals do not die away on their way through the layers
     decoder.classify.weight.mul_(3)
@@ -57,11 +58,19 @@ def hear(network: Network, frames: int, seed: int, temperature: float = 1.0) -> 
     decoder = network.decoder
     latent = torch.randn(1, decoder.latent_channels, frames, generator=random)
     noise = torch.rand(1, 1, frames * decoder.hop, generator=random)
-    audio, _ = decoder.decode_step(latent, noise, torch.tensor([temperature]), decoder.init_state(1))
+    guide = None
+    if decoder.guided:
+        guide = torch.randint(decoder.classes, (1, frames * decoder.hop), generator=random)
+    audio, _ = decoder.say(latent, noise, torch.tensor([temperature]), decoder.init_state(1), guide)
     classes = mulaw_encode(audio[0], decoder.classes)
-    logits = decoder.logits(latent, classes)[0].T
+    logits = decoder.logits(latent, classes, guide_BN=guide)[0].T
     return Heard(
-        latent[0].numpy(), noise[0, 0].numpy(), classes[0].int().numpy(), audio[0, 0].numpy(), logits.numpy()
+        latent[0].numpy(),
+        noise[0, 0].numpy(),
+        classes[0].int().numpy(),
+        audio[0, 0].numpy(),
+        logits.numpy(),
+        None if guide is None else guide[0].int().numpy(),
     )
 
 
@@ -88,6 +97,7 @@ def streams_of(
             np.stack([one.classes[at:end] for one in heard]) if forced else None,
             parts[1],
             parts[2],
+            np.stack([one.guide[at:end] for one in heard if one.guide is not None]) if w.guided else None,
         )
         audio[:, at:end], classes[:, at:end], logits[:, at:end] = parts
         at = end

@@ -258,10 +258,14 @@ template <class Products> class Pass {
 
     void forward(int clip, int start, int end) {
         alignas(64) float c[PACKED], init[BLOCK];
-        const int32_t* past = p.past + (size_t)clip * N;
-        for (int t = start; t < end; t++)
-            for (int r = 0; r < R; r += 16)
-                narrow(input(0) + (size_t)t * R + r, _mm512_loadu_ps(p.embed + (size_t)past[t] * R + r));
+        for (int t = start; t < end; t++) {
+            const size_t own = row(clip, t), other = p.guide ? guide_row(clip, t) : 0;
+            for (int r = 0; r < R; r += 16) {
+                __m512 h = _mm512_loadu_ps(p.embed + own + r);
+                if (p.guide) h = _mm512_add_ps(h, _mm512_loadu_ps(p.embed + other + r));
+                narrow(input(0) + (size_t)t * R + r, h);
+            }
+        }
         const bool heard = end > p.first;
         if (heard)
             for (int t = 0; t < end - start; t++) std::memcpy(skipped + (size_t)t * S, p.skip_b, S * 4);
@@ -518,10 +522,17 @@ template <class Products> class Pass {
         }
     }
 
+    // Where an embedding begins: of the class before sample t, and of the guide's class at it
+    size_t row(int clip, int t) const { return (size_t)p.past[(size_t)clip * N + t] * R; }
+    size_t guide_row(int clip, int t) const { return (size_t)(p.guide[(size_t)clip * N + t] + A) * R; }
+
     void embedded(int clip) {
-        const int32_t* past = p.past + (size_t)clip * N;
         for (int t = 0; t < N; t++)
-            for (int r = 0; r < R; r += 16) add(p.d_embed + (size_t)past[t] * R + r, widen(dh + (size_t)t * R + r));
+            for (int r = 0; r < R; r += 16) {
+                const __m512 d = widen(dh + (size_t)t * R + r);
+                add(p.d_embed + row(clip, t) + r, d);
+                if (p.guide) add(p.d_embed + guide_row(clip, t) + r, d);
+            }
     }
 
     // Gradients as PyTorch keeps the weights

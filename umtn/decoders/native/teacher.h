@@ -9,11 +9,12 @@ struct TeacherPass {
     int32_t first;              // samples before it carry no loss: what only their loss needs is left out
     const int32_t* dilations;   // [L]
     const int32_t* past;        // [clips, N] the class before each sample
+    const int32_t* guide;       // [clips, N] the guide's class at each sample; null without a guide
     const int32_t* target;      // [clips, N]
     const float* weight;        // [clips, T] of a sample's loss in each frame
     const float* condition;     // [clips, T, L * 2 R + S]
     // parameters, as PyTorch keeps them: [out, in]
-    const float *embed;         // [A, R]
+    const float *embed;         // [A, R], with a guide [2 A, R]
     const float *before, *now;  // [L, 2 R, R] the two taps; gates first, then values
     const float *skip_w;        // [L, S, R]
     const float *skip_b;        // [S] of all layers together

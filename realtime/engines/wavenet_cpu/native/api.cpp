@@ -42,7 +42,7 @@ struct Block {
 
 }  // namespace
 
-WN_EXPORT int32_t wn_abi(void) { return 2; }
+WN_EXPORT int32_t wn_abi(void) { return 3; }
 
 WN_EXPORT int32_t wn_supports(int32_t isa, int32_t precision) { return find(isa, precision) != nullptr; }
 
@@ -80,20 +80,21 @@ WN_EXPORT void wn_condition(void* decoder, int32_t stream, const float* latent, 
 }
 
 WN_EXPORT void wn_run(void* decoder, int32_t count, const float* noise, const float* temperature,
-                      const int32_t* forced, float* audio, int32_t* classes, float* logits) {
+                      const int32_t* forced, const int32_t* guide, float* audio, int32_t* classes, float* logits) {
   Block block(as_decoder(decoder));
-  as_decoder(decoder)->run(count, count, noise, temperature, forced, audio, classes, logits);
+  as_decoder(decoder)->run(count, count, noise, temperature, forced, guide, audio, classes, logits);
 }
 
 WN_EXPORT void wn_decode(void* decoder, int32_t frames, const float* latent, const float* noise,
-                         const float* temperature, float* audio) {
+                         const float* temperature, const int32_t* guide, float* audio) {
   WnDecoder* d = as_decoder(decoder);
   Block block(d);
   const int64_t hop = d->shape.hop, row = frames * hop;
   for (int f = 0; f < frames; f++) {
     for (int b = 0; b < d->shape.streams; b++)
       d->condition(b, latent + (int64_t)b * d->shape.latent * frames + f, frames);
-    d->run((int)hop, row, noise + f * hop, temperature, nullptr, audio + f * hop, nullptr, nullptr);
+    const int32_t* hints = guide ? guide + f * hop : nullptr;
+    d->run((int)hop, row, noise + f * hop, temperature, nullptr, hints, audio + f * hop, nullptr, nullptr);
   }
 }
 

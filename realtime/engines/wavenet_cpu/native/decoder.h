@@ -12,7 +12,7 @@ struct WnDecoder {
   virtual void reset(int stream) = 0;
   virtual void condition(int stream, const float* latent, int64_t stride) = 0;
   virtual void run(int count, int64_t row, const float* noise, const float* temperature, const int32_t* forced,
-                   float* audio, int32_t* classes, float* logits) = 0;
+                   const int32_t* guide, float* audio, int32_t* classes, float* logits) = 0;
   virtual int64_t save(char* state) = 0;  // -> its bytes; null: only counts them
   virtual bool load(const char* state) = 0;
   virtual void record(float* maxima) = 0;

@@ -31,7 +31,7 @@ struct Loop : WnDecoder {
     for (int i = 0; i < shape.streams; i++) {
       if (stream >= 0 && i != stream) continue;
       Stream<P>& s = streams[i];
-      s.last = shape.classes / 2, s.before = shape.classes;
+      s.last = shape.classes / 2, s.before = s.hint_before = shape.classes;
       memset(s.taps, 0, taps_bytes());
       if (P::QUANTISED) memset(s.ring, S::OFFSET, ring_bytes());
       else memset(s.ring, 0, ring_bytes());
@@ -45,6 +45,7 @@ struct Loop : WnDecoder {
     for (int i = 0; i < shape.streams; i++) {
       Stream<P>& s = streams[i];
       move(&s.last, sizeof s.last), move(&s.before, sizeof s.before);
+      if (shape.guided) move(&s.hint_before, sizeof s.hint_before);
       move(s.condition, sizeof(float) * w.conditions);
       move(s.taps, taps_bytes()), move(s.ring, ring_bytes());
     }
@@ -68,6 +69,7 @@ struct Loop : WnDecoder {
     for (int i = 0; i < shape.streams; i++) {
       const Stream<P>& s = streams[i];
       sound = sound && s.last >= 0 && s.last < shape.classes && s.before >= 0 && s.before <= shape.classes;
+      sound = sound && s.hint_before >= 0 && s.hint_before <= shape.classes;
     }
     if (!sound) reset(-1);
     return sound;
@@ -90,14 +92,19 @@ struct Loop : WnDecoder {
                          });
   }
 
+  int known(int32_t c) const { return c < 0 ? 0 : c < shape.classes ? c : shape.classes - 1; }
+
   void run(int count, int64_t row, const float* noise, const float* temperature, const int32_t* forced,
-           float* audio, int32_t* classes, float* logits) override {
+           const int32_t* guide, float* audio, int32_t* classes, float* logits) override {
     for (int i = 0; i < count; i++) {
       const bool together = pair.joined();
       pair.task = {noise, temperature, logits, row, i};
       if (taps_ready != time) previous_taps(time);
       if (together) pair.begin(shape.layers);
-      for (int b = 0; b < shape.streams; b++) first_layer(streams[b]);
+      for (int b = 0; b < shape.streams; b++) {
+        if (shape.guided) streams[b].hint = known(guide[b * row + i]);
+        first_layer(streams[b]);
+      }
       if (together) pair.advance();
       else skip_all(0);
       for (int l = 1; l < shape.layers; l++) {
@@ -118,7 +125,8 @@ struct Loop : WnDecoder {
         if (audio) audio[at] = w.audio[s.drawn];
         s.before = s.last;
         s.last = s.drawn;
-        if (forced) s.last = forced[at] < 0 ? 0 : forced[at] < shape.classes ? forced[at] : shape.classes - 1;
+        if (forced) s.last = known(forced[at]);
+        s.hint_before = s.hint;
       }
       time++;
     }
@@ -178,8 +186,8 @@ struct Loop : WnDecoder {
   }
 
   SIMD_INLINE void first_layer(Stream<P>& s) {
-    const float *embed = w.embed + (int64_t)s.last * w.Rp, *now = w.now + (int64_t)s.last * 2 * w.Rp;
-    const float *past = w.past + (int64_t)s.before * 2 * w.Rp, *c = s.condition;
+    const float *embed = w.own.embed + (int64_t)s.last * w.Rp, *now = w.own.now + (int64_t)s.last * 2 * w.Rp;
+    const float *past = w.own.past + (int64_t)s.before * 2 * w.Rp, *c = shape.guided ? guided(s) : s.condition;
     for (int at = 0; at < w.Rp; at += S::W) {
       const int g = 2 * at, o = 2 * at + S::W;
       F gates = S::add(S::add(S::load(now + g), S::load(past + g)), S::load(c + g));
@@ -187,7 +195,20 @@ struct Loop : WnDecoder {
       P::put(s.gated + at, gate<S>(gates, values), w.layers[0].gated_inverse + at, 0.0f);
     }
     memcpy(s.hidden, embed, sizeof(float) * w.Rp);
+    if (shape.guided) add(s.hidden, w.guide.embed + (int64_t)s.hint * w.Rp, w.Rp);
     residual(s, 0);
+  }
+
+  SIMD_INLINE void add(float* to, const float* from, int count) {
+    for (int at = 0; at < count; at += S::W) S::store(to + at, S::add(S::load(to + at), S::load(from + at)));
+  }
+
+  // the first layer's condition, and the guide's share of its products
+  SIMD_INLINE const float* guided(Stream<P>& s) {
+    memcpy(s.guided, s.condition, sizeof(float) * 2 * w.Rp);
+    add(s.guided, w.guide.now + (int64_t)s.hint * 2 * w.Rp, 2 * w.Rp);
+    add(s.guided, w.guide.past + (int64_t)s.hint_before * 2 * w.Rp, 2 * w.Rp);
+    return s.guided;
   }
 
   SIMD_INLINE void layer(Stream<P>& s, int l) {

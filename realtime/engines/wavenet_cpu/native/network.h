@@ -1,7 +1,8 @@
 // The decoder's weights and state in one piece of memory, packed in the order in which they are read.
 //
 // Rows of the dilated layers lie as the gate wants them: a vector of gates, the vector of values it opens, ...
-// The first layer's input is one of `classes` embeddings, so both its products are tables, looked up per sample.
+// The first layer's input is one of `classes` embeddings, so both its products are tables, looked up per sample;
+// so are those of the embedding that a guide adds.
 #pragma once
 #include <math.h>
 
@@ -64,15 +65,22 @@ template <class P>
 struct Stream {
   typename P::Input *ring, *gated, *head, *classify;
   typename P::Stored* taps;
-  float *hidden, *total, *condition, *logits, *sums;
+  float *hidden, *total, *condition, *logits, *sums, *guided;
   int drawn, last, before;  // classes; `before` = classes: none yet
+  int hint, hint_before;    // the guide's, likewise
+};
+
+// What one of `classes` embeddings gives the first layer: embed [A][Rp], now [A][2Rp], past [A + 1][2Rp], its last
+// row zero.
+struct Tables {
+  float *embed, *now, *past;
 };
 
 template <class S, class P>
 struct Weights {
   Layer<P>* layers;
   typename P::Weight *head, *classify;
-  float *embed, *now, *past;  // tables of the first layer, [A][2Rp], the last row of `past` zero
+  Tables own, guide;  // of the class before, and of the guide's
   float *skip_bias, *head_scale, *classify_scale, *classify_bias, *head_inverse, *classify_inverse, *audio;
   float *condition, *condition_bias, *latent;
   int Rp, Sp, Ap, Dp, conditions;
@@ -108,20 +116,20 @@ struct Packer {
     for (int c = 0; c < width; c++) out[c] = P::QUANTISED && c < count ? 1.0f / table[c] : 0.0f;
   }
 
-  void tables() {
+  void tables(const Tables& out, const float* embed) {
     int rows = 2 * to.Rp;
     for (int a = 0; a < n.classes; a++)
       for (int c = 0; c < to.Rp; c++)
-        to.embed[a * to.Rp + c] = c < n.residual ? from->embed[a * n.residual + c] : 0.0f;
+        out.embed[a * to.Rp + c] = c < n.residual ? embed[a * n.residual + c] : 0.0f;
     for (int a = 0; a <= n.classes; a++)
       for (int row = 0; row < rows; row++) {
         double past = 0.0, now = 0.0;
         for (int c = 0; a < n.classes && c < n.residual; c++) {
-          past += (double)dilated(0, row, c, 0) * from->embed[a * n.residual + c];
-          now += (double)dilated(0, row, c, 1) * from->embed[a * n.residual + c];
+          past += (double)dilated(0, row, c, 0) * embed[a * n.residual + c];
+          now += (double)dilated(0, row, c, 1) * embed[a * n.residual + c];
         }
-        to.past[(int64_t)a * rows + row] = (float)past;
-        if (a < n.classes) to.now[(int64_t)a * rows + row] = (float)now;
+        out.past[(int64_t)a * rows + row] = (float)past;
+        if (a < n.classes) out.now[(int64_t)a * rows + row] = (float)now;
       }
   }
 
@@ -202,7 +210,8 @@ struct Packer {
       int r = condition_row(row);
       return r < 0 || c >= n.latent ? 0.0f : from->condition[(int64_t)r * n.latent + c];
     });
-    tables();
+    tables(to.own, from->embed);
+    if (n.guided) tables(to.guide, from->embed + (int64_t)n.classes * n.residual);
     for (int l = 0; l < n.layers; l++) {
       inverse(to.layers[l].input_inverse, steps ? steps->input + l * n.residual : nullptr, n.residual, to.Rp);
       inverse(to.layers[l].gated_inverse, steps ? steps->gated + l * n.residual : nullptr, n.residual, to.Rp);

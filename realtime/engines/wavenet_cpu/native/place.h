@@ -53,8 +53,11 @@ void place_weights(const WnShape& n, Weights<S, P>& to, Arena& a) {
   to.classify_scale = a.take<float>(to.Ap), to.classify_bias = a.take<float>(to.Ap);
   to.classify_inverse = a.take<float>(Sk);
   to.audio = a.take<float>(to.Ap);
-  to.embed = a.take<float>(to.Ap * R);
-  to.now = a.take<float>(to.Ap * 2 * R), to.past = a.take<float>((to.Ap + 1) * 2 * R);
+  auto tables = [&](Tables& t, int64_t rows) {
+    t.embed = a.take<float>(rows * R), t.now = a.take<float>(rows * 2 * R);
+    t.past = a.take<float>(rows ? (rows + 1) * 2 * R : 0);
+  };
+  tables(to.own, to.Ap), tables(to.guide, n.guided ? to.Ap : 0);
   to.condition_bias = a.take<float>(to.conditions);
   to.condition = a.take<float>((int64_t)to.conditions * to.Dp);
   to.latent = a.take<float>(to.Dp);
@@ -72,6 +75,7 @@ void place_stream(const WnShape& n, const Weights<S, P>& w, Stream<P>& s, Arena&
   s.hidden = a.take<float>(w.Rp), s.total = a.take<float>(w.Sp);
   s.logits = a.take<float>(w.Ap), s.sums = a.take<float>(w.Ap);
   s.condition = a.take<float>(w.conditions);
+  s.guided = a.take<float>(n.guided ? 2 * w.Rp : 0);
   s.taps = a.take<typename P::Stored>(taps);
   s.ring = a.take<In>(ring);
 }

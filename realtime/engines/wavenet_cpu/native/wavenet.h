@@ -13,16 +13,17 @@
 #define WN_EXPORT extern "C" __attribute__((visibility("default")))
 #endif
 
-// dilations: `layers` powers of two, the first of them 1.
+// dilations: `layers` powers of two, the first of them 1. guided: the first layer's input is the sum of two
+// embeddings, of the class before and of a guide's class at the sample that is drawn.
 struct WnShape {
-  int32_t layers, residual, skip, classes, latent, hop, streams;
+  int32_t layers, residual, skip, classes, latent, hop, streams, guided;
   const int32_t* dilations;
 };
 
 // PyTorch's layouts, row-major, one after the other:
-// embed [A][R], condition weight [L*2R+S][D] and bias, per layer dilated [2R][R][2] (the past tap first),
-// output weight [S+R or, in the last layer, S][R] and bias (skip rows first), head [S][S] and bias,
-// classify [A][S] and bias, and the audio value of each class [A].
+// embed [A][R] (guided: [2A][R], the guide's last), condition weight [L*2R+S][D] and bias, per layer dilated
+// [2R][R][2] (the past tap first), output weight [S+R or, in the last layer, S][R] and bias (skip rows first),
+// head [S][S] and bias, classify [A][S] and bias, and the audio value of each class [A].
 struct WnWeights {
   const float *embed, *condition, *condition_bias;
   const float* const* dilated;
@@ -51,11 +52,12 @@ WN_EXPORT void wn_reset(void* decoder, int32_t stream);
 WN_EXPORT void wn_condition(void* decoder, int32_t stream, const float* latent, int64_t stride);
 // `count` samples of every stream. noise, audio [streams][count]; temperature [streams].
 // May be null: forced [streams][count] (the class that is taken for drawn), classes, logits [..][count][A].
+// guide [streams][count]: only a guided decoder reads it.
 WN_EXPORT void wn_run(void* decoder, int32_t count, const float* noise, const float* temperature,
-                      const int32_t* forced, float* audio, int32_t* classes, float* logits);
-// latent [streams][D][frames], noise and audio [streams][frames * hop].
+                      const int32_t* forced, const int32_t* guide, float* audio, int32_t* classes, float* logits);
+// latent [streams][D][frames], noise, guide and audio [streams][frames * hop].
 WN_EXPORT void wn_decode(void* decoder, int32_t frames, const float* latent, const float* noise,
-                         const float* temperature, float* audio);
+                         const float* temperature, const int32_t* guide, float* audio);
 // Everything that a decoder remembers between two calls, of all streams, without an address: it may go on in
 // another decoder of the same shape, instruction set and precision. 0: that is no state; now it is as after a reset.
 WN_EXPORT int64_t wn_state_bytes(void* decoder);

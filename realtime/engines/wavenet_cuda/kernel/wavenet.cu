@@ -7,6 +7,8 @@
 // previous tap) and of the latent is summed up while the others work; only the rest lies on the way of a sample.
 // Legend: R residual, S skip, A classes, all padded to 16; B streams (columns of the matrix unit, up to 8).
 // Numbers in flight (x, skip sum) are fp32, what is multiplied is rounded to fp16, sums are fp32.
+// A guided decoder (WN_GUIDED) is told a class for each sample before it is drawn; the first layer's input is then
+// the sum of two embeddings, and the guide's, which waits for nobody, is there first.
 //
 // Nobody overwrites what somebody still reads: x of sample t+2 takes the place of sample t's only after class
 // t+1 was drawn, for which every block has finished with t.
@@ -19,7 +21,7 @@ enum { STUCK_LAYER = 1, STUCK_HEAD = 2 };
 
 struct Model {
   const Quad *layers, *head;  // fragments: per layer current tap, output, previous tap; then head, classify
-  const float *embed;         // [A][R]
+  const float *embed;         // [A][R], guided [2][A][R]: of the class drawn, of the guide's
   const float *output_bias;   // [L][R + S]
   const float *classify_bias; // [A], padding -1e30
   const float *audio;         // [A]
@@ -37,6 +39,7 @@ struct Call {
   const Model& m;
   const float *condition, *noise, *temperature;  // [frames][B][ROWS], [B][count], [B]
   const int* forced;                             // [B][count] or null
+  const int* guide;                              // [B][count], null where unguided
   float* audio;                                  // [B][count]
   int* classes;                                  // [B][count]
   float* logits;                                 // [B][count][WN_CLASSES] or null
@@ -168,6 +171,17 @@ DEVICE void send(const Call& c, Shared& s, int t, int b, int row, float first, f
     post_two(c.m.mail + ((long long)(to * 2 + turn) * B + b) * WIDTH + row, first, second, c.start + t + 1);
 }
 
+// Half of a guided decoder's first input: the embedding of the guide's class, into the place that `receive_token`
+// adds the other half to. The same thread does both, so no barrier stands between them.
+DEVICE void hear_guide(const Call& c, Shared& s, int t) {
+#pragma unroll
+  for (int b = 0; b < B; b++) {
+    const int told = min(max(c.guide[(long long)b * c.count + t], 0), WN_CLASSES - 1);
+    const float* row = c.m.embed + (A + told) * R;
+    for (int i = thread(); i < R; i += T) s.in[t & 1][b][i] = row[i];
+  }
+}
+
 // The first block's input: the embedding of the class just drawn. True where it did not come.
 DEVICE bool receive_token(const Call& c, Shared& s, int t) {
   const int lane = thread() & 31;
@@ -191,7 +205,8 @@ DEVICE bool receive_token(const Call& c, Shared& s, int t) {
 #pragma unroll
   for (int b = 0; b < B; b++) {
     const float* row = c.m.embed + broadcast(drawn, b) * R;
-    for (int i = thread(); i < WIDTH; i += T) s.in[t & 1][b][i] = i < R ? row[i] : 0.0f;
+    float* in = s.in[t & 1][b];
+    for (int i = thread(); i < WIDTH; i += T) in[i] = i < R ? (WN_GUIDED ? in[i] + row[i] : row[i]) : 0.0f;
   }
   return false;
 }
@@ -223,7 +238,8 @@ DEVICE void layer(const Call& c, Shared& s, char* room) {
   for (int t = 0; t < c.count; t++) {
     const int turn = t & 1;
     u16* const slot = ring + (long long)((c.start + t) & mask) * R;
-    // ahead of time: conditioning and previous tap. Row g of a tile is a gate, row g + 8 the value it opens.
+    // ahead of time: guide, conditioning and previous tap. Row g of a tile is a gate, row g + 8 the value it opens.
+    if (WN_GUIDED && me == 0) hear_guide(c, s, t);
     float sum[Current::EACH][4];
     {
       Column<R> past;
@@ -411,11 +427,13 @@ DEVICE void head(const Call& c, Shared& s, char* room) {
       int *last, u64 *mail, u64 *token, u32 *error, long long slots
 
 KERNEL RESIDENT(32 * WN_WARPS) void wn_run(WN_MODEL, const float* condition, const float* noise,
-                                           const float* temperature, const int* forced, float* audio, int* classes,
-                                           float* logits, u32 start, int count, int hop, u64 patience_ns) {
+                                           const float* temperature, const int* forced, const int* guide,
+                                           float* audio, int* classes, float* logits, u32 start, int count, int hop,
+                                           u64 patience_ns) {
   const Model m = {layers, head_weights, embed, output_bias, classify_bias, audio_of, dilation,
                    ring_start, ring, last, mail, token, error, slots};
-  const Call c = {m, condition, noise, temperature, forced, audio, classes, logits, start, count, hop, patience_ns};
+  const Call c = {m, condition, noise, temperature, forced, guide, audio, classes, logits,
+                  start, count, hop, patience_ns};
   char* memory = shared_memory();
   Shared& s = *(Shared*)memory;
   if (thread() == 0) {

@@ -1,0 +1,98 @@
+"""A WaveNet that follows oscillators: it draws every sample, told what the `live` decoder's tones would be there.
+
+    latent -> tones of a trained LiveDecoder (no breath) -> pre-emphasis -> class of each sample -> WaveNet -> audio
+           -> mouth -> conditioning of each hop -------------------------------------------------------'
+
+A sample loop trained for hours finds no pitches by itself: its own past tells the next sample too well for the latent
+to be listened to. The tones have the right pitches; attack, breath, beating and timbre are its own. (Wang et al. 2019,
+"Neural source-filter-based waveform model", give a source to a net without a sample loop; here it is one more input.)
+"""
+
+import math
+from typing import List, Tuple
+
+import torch
+from torch import Tensor
+
+from umtn.decoders.base import Decoder
+from umtn.decoders.live import LiveDecoder
+from umtn.decoders.wavenet import WaveNetDecoder
+from umtn.emphasis import Emphasis
+from umtn.heard_encoder import mouth, opened
+from umtn.latent import PitchLatent
+from umtn.mulaw import mulaw_encode
+
+__all__ = ["GuidedDecoder"]
+
+DRIVE = 2.0  # emphasised sound is quieter: so much louder it goes through mu-law
+
+
+class GuidedDecoder(Decoder):
+    """latent_BDT (PitchLatent) and uniform noise -> audio_B1N. `guide` came trained and stays as it is."""
+
+    def __init__(
+        self,
+        guide: LiveDecoder,
+        wavenet: WaveNetDecoder,
+        layout: PitchLatent,
+        channels: int,
+        dilations: Tuple[int, ...],
+        emphasis: float,
+    ) -> None:
+        super().__init__(layout.channels, wavenet.hop, needs_noise=True)
+        if not wavenet.guided or guide.hop != wavenet.hop:
+            raise ValueError("a guided WaveNet with the guide's hop was wanted")
+        self.pitches = layout.pitches
+        self.per_pitch = layout.per_pitch
+        self.guide = guide.requires_grad_(False)
+        self.mouth = mouth(layout, channels, dilations, wavenet.latent_channels)
+        self.wavenet = wavenet
+        self.emphasis = Emphasis(wavenet.hop, emphasis)
+        self.drive = DRIVE
+        self.guide_states = len(guide.state_names())
+        self.mouth_states = len(self.mouth.state_names())
+
+    @property
+    def receptive_field(self) -> float:
+        return math.inf
+
+    @torch.jit.export
+    def init_state(self, streams: int) -> List[Tensor]:
+        state = self.guide.init_state(streams)
+        state.extend(self.mouth.init_state(streams))
+        state.append(self._anchor.new_zeros([streams, 1]))
+        state.append(self._anchor.new_zeros([streams, 1]))
+        state.extend(self.wavenet.init_state(streams))
+        return state
+
+    @torch.jit.unused
+    def state_names(self) -> List[str]:
+        inner = {"guide": self.guide, "mouth": self.mouth}
+        names = [f"{part}.{name}" for part, module in inner.items() for name in module.state_names()]
+        return [*names, "lifted", "settled", *(f"wavenet.{name}" for name in self.wavenet.state_names())]
+
+    def told(self, latent_BDT: Tensor, state: List[Tensor]) -> Tuple[Tensor, List[Tensor]]:
+        """The latent as the WaveNet hears it, and the mouth's state."""
+        return self.mouth.step(opened(latent_BDT, self.pitches, self.per_pitch), state)
+
+    def classes_of(self, audio_BN: Tensor, last_B1: Tensor) -> Tuple[Tensor, Tensor]:
+        """Sound as the sample loop knows it: emphasised, mu-law classes; and its last sample."""
+        lifted, last = self.emphasis.lift(audio_BN, last_B1)
+        return mulaw_encode(self.drive * lifted, self.wavenet.classes), last
+
+    def decode_step(
+        self, latent_BDT: Tensor, noise_B1N: Tensor, temperature: Tensor, state: List[Tensor]
+    ) -> Tuple[Tensor, List[Tensor]]:
+        g, m = self.guide_states, self.guide_states + self.mouth_states
+        # half way between 0 and 1: noise that is silent
+        tones, new = self.guide.decode_step(
+            latent_BDT, torch.full_like(noise_B1N, 0.5), temperature, state[:g]
+        )
+        z, after = self.told(latent_BDT, state[g:m])
+        new.extend(after)
+        classes, lifted = self.classes_of(tones[:, 0], state[m])
+        drawn, rings = self.wavenet.say(z, noise_B1N, temperature, state[m + 2 :], classes)
+        audio, settled = self.emphasis.settle(drawn[:, 0] / self.drive, state[m + 1])
+        new.extend([lifted, settled])
+        new.extend(rings)
+        return audio.unsqueeze(1), new
