@@ -97,10 +97,9 @@ def _export(options: argparse.Namespace) -> int:
         raise BundleError(f"{output} is a folder, but a bundle is one file")
     from export.freeze import freeze
     from umtn.checkpoint import load
+    from umtn.words import words
 
-    domains = (
-        [word.strip() for word in options.domains.split(",") if word.strip()] if options.domains else None
-    )
+    domains = list(words(options.domains)) or None
     translator = load(options.checkpoint)
     sound = None
     if options.calibrate is not None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import replace
 
 from umtn.config import Config
 from umtn.errors import UserError
+from umtn.words import advice
 
 __all__ = ["ABLATIONS", "without"]
 
@@ -29,6 +29,4 @@ def without(config: Config, part: str) -> Config:
         return replace(config, training=replace(training, pairs=False))
     if part == "reconstruction":
         return replace(config, training=replace(training, share_paired=1.0))
-    near = difflib.get_close_matches(part, ABLATIONS, 1)
-    hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(ABLATIONS)}"
-    raise UserError(f"--without '{part}' is nothing that can be left out; {hint}")
+    raise UserError(f"--without '{part}' is nothing that can be left out; {advice(part, ABLATIONS)}")

@@ -46,14 +46,11 @@ def _shared(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sources", help="comma-separated instruments that are judged (default: all)")
 
 
-def _words(given: str | None) -> tuple[str, ...]:
-    return tuple(word.strip() for word in given.split(",") if word.strip()) if given else ()
-
-
 def _rivals(args: argparse.Namespace) -> None:
     from umtn.contest import RIVALS, rivals
+    from umtn.words import words
 
-    _run(args, "rivals", rivals(_words(args.presets) or RIVALS), args.encoder)
+    _run(args, "rivals", rivals(words(args.presets) or RIVALS), args.encoder)
 
 
 def _ablate(args: argparse.Namespace) -> None:
@@ -67,12 +64,13 @@ def _run(args: argparse.Namespace, title: str, configs: dict[str, Config], encod
     from umtn.data.store import Dataset
     from umtn.errors import UserError
     from umtn.evaluation.material import Material
+    from umtn.words import words
 
     if not args.minutes > 0:
         raise UserError(f"--minutes is {args.minutes:g}; it should be above 0.")
     material = Material.choose(
-        Dataset.open(args.held_out), 0.0, 60 * args.minutes_per_source, _words(args.sources) or None
+        Dataset.open(args.held_out), 0.0, 60 * args.minutes_per_source, words(args.sources) or None
     )
-    budget = Budget(Dataset.open(args.data), args.minutes, encoder, _words(args.domains), args.seed)
+    budget = Budget(Dataset.open(args.data), args.minutes, encoder, words(args.domains), args.seed)
     if table := contest(title, configs, args.out, budget, material):
         print(f"{table}\n{args.out / title}.md")

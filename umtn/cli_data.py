@@ -64,9 +64,10 @@ def _run_render(arguments: argparse.Namespace) -> int:
     from umtn.data.instruments import instruments_named
     from umtn.data.render import Plan, make_scores, render
     from umtn.data.soundfont import find_font
+    from umtn.words import words
 
     minutes = arguments.minutes if arguments.minutes is not None else (0 if arguments.score else 24)
-    fonts = tuple(filter(None, (f.strip() for f in arguments.fonts.split(","))))
+    fonts = words(arguments.fonts)
     chosen = tuple(instruments_named(arguments.instruments))
     if any(not i.synthetic for i in chosen):
         for font in fonts:
@@ -143,10 +144,10 @@ def _run_guide(arguments: argparse.Namespace) -> int:
     from umtn.data.guides import make_guides
     from umtn.data.store import Dataset
     from umtn.tones import TonePlayer
+    from umtn.words import words
 
     data, player = Dataset.open(arguments.data), TonePlayer(arguments.bundle)
-    given = arguments.domains.split(",") if arguments.domains else player.domains
-    domains = tuple(name.strip() for name in given if name.strip())
+    domains = words(arguments.domains) or player.domains
     player.check(data.sample_rate, domains)
     with tqdm(unit="track", desc="guides") as bar:
         for _ in make_guides(data, player.tones, domains, player.lag, arguments.seed):

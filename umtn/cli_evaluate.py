@@ -76,9 +76,10 @@ def _evaluate(args: argparse.Namespace) -> None:
     from umtn.evaluation.page import write_page
     from umtn.evaluation.players import open_player
     from umtn.evaluation.report import table, write_json
+    from umtn.words import words
 
     player = open_player(args.model)
-    chosen = {k: tuple(v.split(",")) if v else None for k, v in (("s", args.sources), ("t", args.targets))}
+    chosen = {k: words(v) or None for k, v in (("s", args.sources), ("t", args.targets))}
     data = Dataset.open(args.data)
     material = Material.choose(data, args.start, 60 * args.minutes_per_source, chosen["s"])
     report = evaluate(player, material, chosen["t"])

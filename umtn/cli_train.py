@@ -61,16 +61,14 @@ def _run(args: argparse.Namespace) -> None:
     from umtn.errors import UserError
     from umtn.training.loop import train
     from umtn.training.new_domains import learning_on, widened
+    from umtn.words import words
 
     config = preset(args.preset)
     if args.domains:
-        config = replace(config, domains=tuple(args.domains.split(",")))
-    for part in filter(None, (name.strip() for name in args.without.split(","))):
+        config = replace(config, domains=words(args.domains))
+    for part in words(args.without):
         config = without(config, part)
-    new, again = (
-        [name.strip() for name in given.split(",") if name.strip()]
-        for given in (args.new_domains, args.again)
-    )
+    new, again = words(args.new_domains), words(args.again)
     if new and again:
         raise UserError(
             "--new-domains and --again are two runs: first the new ones, then those that learn on."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import typing
 from dataclasses import dataclass, field, replace
@@ -11,6 +10,7 @@ from typing import Any
 
 from umtn.errors import UserError
 from umtn.latent import PitchLatent
+from umtn.words import advice
 
 __all__ = [
     "AdversaryConfig",
@@ -229,9 +229,7 @@ def _build(cls: Any, data: Any, where: str) -> Any:
     hints = typing.get_type_hints(cls)
     unknown = sorted(set(data) - set(hints))
     if unknown:
-        near = difflib.get_close_matches(unknown[0], hints, n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else f"; known are {', '.join(hints)}."
-        raise UserError(f"{where} has no setting '{unknown[0]}'{hint}")
+        raise UserError(f"{where} has no setting '{unknown[0]}'; {advice(unknown[0], hints)}")
     try:
         return cls(**{key: _value(hints[key], value, f"{where}.{key}") for key, value in data.items()})
     except TypeError as error:
@@ -397,7 +395,5 @@ PRESETS: dict[str, Config] = {
 def preset(name: str) -> Config:
     """The preset of that name; UserError lists the known ones."""
     if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, n=1)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
-        raise UserError(f"There is no preset '{name}'; known are {', '.join(PRESETS)}.{hint}")
+        raise UserError(f"There is no preset '{name}'; {advice(name, PRESETS)}")
     return PRESETS[name]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import Literal
 
 from umtn.errors import UserError
+from umtn.words import advice, words
 
 __all__ = ["DOMAINS", "INSTRUMENTS", "Instrument", "Role", "instruments_named", "training_instruments"]
 
@@ -109,17 +109,15 @@ def training_instruments() -> list[Instrument]:
 def instruments_named(names: str) -> list[Instrument]:
     """Instruments of a comma-separated list; `domains` and `training` stand for those groups."""
     chosen: dict[str, Instrument] = {}
-    known = f"domains, training, {', '.join(INSTRUMENTS)}"
-    for name in filter(None, (part.strip() for part in names.split(","))):
+    known = ("domains", "training", *INSTRUMENTS)
+    for name in words(names):
         if name in ("domains", "training"):
             group = DOMAINS if name == "domains" else training_instruments()
             chosen.update((i.id, i) for i in group)
         elif name in INSTRUMENTS:
             chosen[name] = INSTRUMENTS[name]
         else:
-            near = difflib.get_close_matches(name, INSTRUMENTS, 1)
-            hint = f"did you mean '{near[0]}'?" if near else f"known: {known}"
-            raise UserError(f"unknown instrument '{name}'; {hint}")
+            raise UserError(f"unknown instrument '{name}'; {advice(name, known)}")
     if not chosen:
-        raise UserError(f"no instrument named in '{names}'; known: {known}")
+        raise UserError(f"no instrument named in '{names}'; known are {', '.join(known)}")
     return list(chosen.values())

@@ -85,7 +85,7 @@ def test_instrument_names() -> None:
     assert [i.id for i in instruments_named("violin, domains,violin")][:3] == ["violin", "strings", "piano"]
     with pytest.raises(UserError, match="did you mean 'strings'"):
         instruments_named("string")
-    with pytest.raises(UserError, match="known: domains"):
+    with pytest.raises(UserError, match="known are domains"):
         instruments_named("qqq")
     with pytest.raises(UserError, match="no instrument"):
         instruments_named(" , ")
