@@ -163,7 +163,8 @@ class TrainingConfig:
     while encoder, confusion network and all other decoders stay as they are (none named: everything learns).
     `augment`: sources are detuned, coloured and made noisy. `pairs`: other instruments' renderings of the same bars
     are known. `quietest_db`: the lowest gain that a clip is given. `solo_share`: clips drawn for one voice alone.
-    `blur`: the most noise on a WaveNet's past, in 256ths of its classes (umtn.training.doubt)."""
+    `blur`: the most noise on a WaveNet's past, in 256ths of its classes (umtn.training.doubt). `own_past`: the share of
+    clips whose past is what a guided WaveNet draws by itself (umtn.training.own_past)."""
 
     batch: int = 4
     seconds: float = 2.4
@@ -185,6 +186,7 @@ class TrainingConfig:
     quietest_db: float = -22.0
     solo_share: float = 0.0
     blur: float = 4.0
+    own_past: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -306,7 +308,9 @@ def _tiny_guided() -> Config:
         live,
         preset="tiny-wavenet-guided",
         decoder=GuidedConfig(guide=live.decoder, wavenet=small, channels=8, dilations=(1, 2), latent=6),
-        training=TrainingConfig(batch=4, seconds=0.5, warm_up_steps=2, window_s=0.1, shared=True),
+        training=TrainingConfig(
+            batch=4, seconds=0.5, warm_up_steps=2, window_s=0.1, shared=True, own_past=0.3
+        ),
     )
 
 
@@ -358,6 +362,7 @@ PRESETS: dict[str, Config] = {
             shared=True,
             quietest_db=-12.0,  # mu-law has few classes for whispers
             blur=16.0,
+            own_past=0.3,
         ),
     ),
     "live-conv": _live_conv("live-conv", past=0),

@@ -19,9 +19,10 @@ from umtn.decoders.guided import DRIVE, GuidedDecoder
 from umtn.decoders.wavenet import WaveNetDecoder
 from umtn.emphasis import Emphasis
 from umtn.errors import UserError
-from umtn.mulaw import mulaw_decode
+from umtn.mulaw import mulaw_decode, mulaw_encode
 from umtn.training.batches import BatchSource
 from umtn.training.loop import train
+from umtn.training.own_past import own_past
 from umtn.translator import Translator
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:.*:FutureWarning")
@@ -126,6 +127,24 @@ def test_the_guide_is_the_tones_alone(decoder: GuidedDecoder) -> None:
     assert torch.isfinite(out).all()
 
 
+def test_its_own_past_is_what_it_draws(decoder: GuidedDecoder) -> None:
+    net = decoder.wavenet
+    told, guide = torch.randn(2, net.latent_channels, 2), torch.randint(0, 32, (2, 2 * net.hop))
+    found = own_past(net, told, guide, torch.Generator().manual_seed(3))
+    if found is None:
+        pytest.skip("no compiler for the native sample loop")
+    assert (found[:, 0] == 16).all()  # silence
+    noise = torch.rand(2, 2 * net.hop, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        audio, _ = net.say(told[:1], noise[:1, None], torch.ones(1), net.init_state(1), guide[:1])
+    drawn = net.before(mulaw_encode(audio[:, 0], 32))
+    assert (
+        found[:1, :24] == drawn[:, :24]
+    ).float().mean() > 0.9  # 16-bit products: one draw moved moves the rest
+    again = own_past(net, told, guide.roll(1, dims=1), torch.Generator().manual_seed(3))
+    assert again is not None and not torch.equal(found, again)
+
+
 def test_a_guide_gets_the_phases_of_the_truth() -> None:
     t = np.arange(24000) / 24000
     truth = np.sin(2 * math.pi * 440 * t + 1.0).astype(np.float32)
@@ -144,9 +163,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 @pytest.fixture(scope="module")
 def live(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("live") / "c"
-    train(
-        replace(preset("tiny-live"), domains=tinydata.DOMAINS), data, out, minutes=5, resume=False, steps=3
-    )
+    train(replace(preset("tiny-live"), domains=tinydata.DOMAINS), data, out, minutes=5, resume=False, steps=3)
     return out
 
 

@@ -25,6 +25,7 @@ from umtn.training.audio_loss import MultiResolutionLoss
 from umtn.training.augment import add_noise, colour, frame_level, local_pitch_shift, uniform
 from umtn.training.batches import Batch
 from umtn.training.doubt import doubted
+from umtn.training.own_past import own_past
 from umtn.training.say import Said, say
 from umtn.training.spectral_loss import BankSpectrumLoss
 from umtn.translator import Translator
@@ -230,7 +231,19 @@ class Objective(nn.Module):
             guide = None if guide is None else guide[:, -frames * hop :]
             weight[:, : min(history, frames // 2)] = 0
         past = doubted(decoder.before(classes), decoder.classes, self.config.training.blur, generator)
+        if guide is not None:
+            self._put_own(past, decoder, z, guide, generator)
         return sample_loss(decoder, z, past, classes, weight, guide_BN=guide)
+
+    def _put_own(
+        self, past_BN: Tensor, decoder: WaveNetDecoder, z: Tensor, guide: Tensor, generator: torch.Generator
+    ) -> None:
+        """In some clips the decoder's own draws take the place of what came before, in place."""
+        chosen = uniform(0, 1, len(past_BN), generator) < self.config.training.own_past
+        rows = torch.nonzero(chosen)[:, 0]
+        own = own_past(decoder, z[rows], guide[rows], generator) if len(rows) else None
+        if own is not None:
+            past_BN[rows] = own
 
     @staticmethod
     def _ghosts(amplitude_BPHT: Tensor, allowed_BPT: Tensor, weight_BT: Tensor) -> Tensor:
