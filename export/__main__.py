@@ -7,8 +7,9 @@ python -m export verify NAME.umtn [--checkpoint CHECKPOINT]
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from export.bundle import Bundle, BundleError, write_bundle
@@ -24,14 +25,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         if words[:1] == ["verify"]:
-            return _verify(_verify_options().parse_args(words[1:]))
-        return _export(_export_options().parse_args(words))
+            verified = _verify_options().parse_args(words[1:])
+            with _one_thread():
+                return _verify(verified)
+        exported = _export_options().parse_args(words)
+        with _one_thread():
+            return _export(exported)
     except (UserError, BundleError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)
         return 130
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Hops and samples are so little work that threads mostly wait for each other: with two it takes five times as
+    long."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _export_options() -> argparse.ArgumentParser:

@@ -109,7 +109,10 @@ class Bundle:
         raise BundleError(f"{self.path.name} has no domain {id!r}; it has {known}")
 
     def probe(self) -> dict[str, np.ndarray]:
-        """The self-test: `audio`, `noise` (if any), `latent` and one `audio.<domain>` each; all float32."""
+        """The self-test: `audio`, `noise` (if any), `latent` and one `audio.<domain>` each; all float32.
+
+        Of guided decoders also what their sample loops are told and draw: see `export.probe.make_probe`.
+        """
         data = self.read(PROBE)
         try:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -254,13 +257,20 @@ def _check_probe(file: str, manifest: Manifest, probe: dict[str, np.ndarray]) ->
     wanted["latent"] = (manifest.latent_channels, samples // manifest.hop)
     if any(port.name == "noise" for graph in manifest.graphs.values() for port in graph.inputs):
         wanted["noise"] = (samples,)
+    classes = []
+    for domain in manifest.domains:
+        if f"told.{domain.id}" in probe:  # a guided decoder's, whose latent has a width of its own
+            width = max((1, *probe[f"told.{domain.id}"].shape[:1]))
+            wanted[f"told.{domain.id}"] = (width, samples // manifest.hop)
+            classes += [f"guide.{domain.id}", f"drawn.{domain.id}"]
+    wanted |= dict.fromkeys(classes, (samples,))
     for name in wanted.keys() ^ probe.keys():
         side = "lacks" if name in wanted else "has an unknown"
         raise BundleError(f"{file}: {PROBE} {side} array {name!r}")
     for name, shape in wanted.items():
-        array = probe[name]
-        if array.dtype != np.float32 or array.shape != shape or not math.isfinite(float(np.abs(array).max())):
+        array, dtype = probe[name], np.int32 if name in classes else np.float32
+        if array.dtype != dtype or array.shape != shape or not math.isfinite(float(np.abs(array).max())):
             raise BundleError(
                 f"{file}: {name!r} in {PROBE} is {array.dtype} {list(array.shape)}, "
-                f"but finite float32 {list(shape)} was wanted"
+                f"but finite {np.dtype(dtype)} {list(shape)} was wanted"
             )

@@ -14,11 +14,15 @@ import torch
 from export import onnx as onnx_graphs
 from export.bundle import PROBE, BundleError, Domain, Graph, Manifest, PitchLayout, Probe
 from export.calibration import activation_maxima
+from export.guidance import Sampled, net_of
 from export.latency import measure_latency, measure_onset_ms
 from export.live_weights import (
     ENCODER_WEIGHTS,
     decoder_weights,
     encoder_weights,
+    guide_path,
+    mouth_path,
+    mouth_weights,
     parameters,
     smallest,
     weights_path,
@@ -27,10 +31,10 @@ from export.probe import make_probe, pack, test_signal
 from export.sample_loop import export_wavenet
 from export.steppers import OnnxStepper, stream
 from export.torchscript import script_decoder, script_encoder
-from umtn.config import Config, PitchEncoderConfig
+from umtn.config import Config, GuidedConfig, PitchEncoderConfig
 from umtn.decoders.base import Decoder
+from umtn.decoders.guided import GuidedDecoder
 from umtn.decoders.live import LiveDecoder
-from umtn.decoders.wavenet import WaveNetDecoder
 from umtn.heard_encoder import HeardEncoder
 from umtn.pitch_encoder import PitchEncoder
 from umtn.streaming import StreamingModule
@@ -106,7 +110,7 @@ def freeze(
     add(ENCODER, onnx_graphs.export_encoder(encoder))
     for id, decoder in decoders.items():
         add(_path(id), _export(decoder, encoder.block))
-        if isinstance(decoder, WaveNetDecoder):
+        if isinstance(decoder, Sampled):
             files[weights_path(id)] = _weights(decoder, config, encoder, sound)
     files |= _live_weights(encoder, decoders, config)
     if torchscript:
@@ -139,7 +143,7 @@ def _pitch_latent(config: Config, decoders: dict[str, Decoder]) -> PitchLayout |
     """What the latent's channels mean, if encoder and decoders agree that they mean pitches."""
     if not isinstance(config.encoder, PitchEncoderConfig):
         return None
-    if not all(isinstance(decoder, LiveDecoder) for decoder in decoders.values()):
+    if not all(isinstance(decoder, LiveDecoder | GuidedDecoder) for decoder in decoders.values()):
         return None
     return PitchLayout(**dataclasses.asdict(config.encoder.layout), bend=BEND)
 
@@ -149,7 +153,7 @@ def _path(id: str) -> str:
 
 
 def _export(decoder: Decoder, block: int) -> tuple[bytes, Graph]:
-    if not isinstance(decoder, WaveNetDecoder):
+    if not isinstance(decoder, Sampled):
         return onnx_graphs.export_decoder(decoder, block // decoder.hop)
     if block != decoder.hop:
         raise BundleError(
@@ -158,33 +162,41 @@ def _export(decoder: Decoder, block: int) -> tuple[bytes, Graph]:
     return export_wavenet(decoder)
 
 
-def _weights(
-    decoder: WaveNetDecoder, config: Config, encoder: StreamingModule, sound: np.ndarray | None
-) -> bytes:
+def _weights(decoder: Sampled, config: Config, encoder: StreamingModule, sound: np.ndarray | None) -> bytes:
     """For native engines: PyTorch's names and shapes and what int8 scales by, the decoder's config as metadata."""
-    tensors = {name: smallest(value) for name, value in parameters(decoder).items()}
+    net, kind = net_of(decoder), config.decoder
+    tensors = {name: smallest(value) for name, value in parameters(net).items()}
     if sound is None:
         sound = test_signal(CALIBRATION_SECONDS * config.sample_rate, config.sample_rate)
     tensors |= activation_maxima(encoder, decoder, sound)
     about = {
-        "hop": decoder.hop,
-        "latent_channels": decoder.latent_channels,
-        **dataclasses.asdict(config.decoder),
+        "hop": net.hop,
+        "latent_channels": net.latent_channels,
+        **dataclasses.asdict(kind.wavenet if isinstance(kind, GuidedConfig) else kind),
     }
-    return safetensors.torch.save(tensors, {"decoder": json.dumps(about)})
+    metadata = {"decoder": json.dumps(about)}
+    if isinstance(decoder, GuidedDecoder):
+        told = {"kind": "live", "emphasis": decoder.emphasis.amount, "drive": decoder.drive}
+        metadata["guide"] = json.dumps(told)
+    return safetensors.torch.save(tensors, metadata)
 
 
 def _live_weights(encoder: StreamingModule, decoders: dict[str, Decoder], config: Config) -> dict[str, bytes]:
-    """For the native engine of `live` models, which plays all of one; of a WaveNet's bundle it is the encoder."""
+    """For the native engine of `live` models, which plays all of one; of a WaveNet's bundle it is the encoder, and what
+    stands before guided ones."""
     if not isinstance(encoder, PitchEncoder | HeardEncoder) or config.ear is None:
         return {}
     if config.ear.longest % config.hop:  # the native encoder counts windows in hops
         return {}
-    live = {id: d for id, d in decoders.items() if isinstance(d, LiveDecoder)}
+    live = {weights_path(id): d for id, d in decoders.items() if isinstance(d, LiveDecoder)}
+    live |= {guide_path(id): d.guide for id, d in decoders.items() if isinstance(d, GuidedDecoder)}
     if isinstance(encoder, PitchEncoder) and len(live) < len(decoders):
         return {}
     layout = dataclasses.asdict(config.ear.layout)
-    files = {weights_path(id): decoder_weights(d, layout, config.sample_rate) for id, d in live.items()}
+    files = {path: decoder_weights(d, layout, config.sample_rate) for path, d in live.items()}
+    for id, d in decoders.items():
+        if isinstance(d, GuidedDecoder) and isinstance(config.decoder, GuidedConfig):
+            files[mouth_path(id)] = mouth_weights(d, config.decoder, config.ear.layout)
     return files | {ENCODER_WEIGHTS: encoder_weights(encoder, config)}
 
 
@@ -206,8 +218,11 @@ def _latency(
     figures = {}
     for id, decoder in decoders.items():
         figures[id] = measure_latency(encoder, decoder, rate)
-        onset = None if isinstance(decoder, WaveNetDecoder) else measure_onset_ms(encoder, decoder, rate)
-        half = "" if onset is None else f"; a note reaches half its level after {onset:.0f} ms"
+        # a sample loop in PyTorch takes minutes for five notes
+        heard = decoder.guide if isinstance(decoder, GuidedDecoder) else decoder
+        onset = None if isinstance(heard, Sampled) else measure_onset_ms(encoder, heard, rate)
+        whose = "of its guide " if heard is not decoder else ""
+        half = "" if onset is None else f"; a note {whose}reaches half its level after {onset:.0f} ms"
         report(f"{id}: lags by {figures[id]} samples{half}")
     return max(figures.values())
 

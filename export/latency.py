@@ -17,10 +17,9 @@ import torch
 from torch import Tensor
 
 from export.bundle import BundleError
+from export.guidance import Sampled, net_of, sound_classes, told
 from export.probe import test_signal
 from umtn.decoders.base import Decoder
-from umtn.decoders.wavenet import WaveNetDecoder
-from umtn.mulaw import mulaw_encode
 from umtn.streaming import State, StreamingModule
 
 __all__ = ["measure_latency", "measure_onset_ms"]
@@ -54,8 +53,13 @@ def measure_latency(encoder: StreamingModule, decoder: Decoder, rate: int) -> in
 
     This is the *earliest* reaction, however faint; `measure_onset_ms` tells when a note is well heard.
     """
-    find = _first_other_chance if isinstance(decoder, WaveNetDecoder) else _first_reaction
-    return max(0, *(find(encoder, decoder, rate, place) - place for place in (0, encoder.block - 1)))
+
+    def find(place: int) -> int:
+        if isinstance(decoder, Sampled):
+            return _first_other_chance(encoder, decoder, rate, place)
+        return _first_reaction(encoder, decoder, rate, place)
+
+    return max(0, *(find(place) - place for place in (0, encoder.block - 1)))
 
 
 def _inputs(rate: int, block: int, before: int, after: int, place: int) -> tuple[Tensor, Tensor]:
@@ -90,15 +94,13 @@ def _first_reaction(encoder: StreamingModule, decoder: Decoder, rate: int, place
     raise BundleError(NO_ANSWER)
 
 
-def _first_other_chance(encoder: StreamingModule, decoder: Decoder, rate: int, place: int) -> int:
+def _first_other_chance(encoder: StreamingModule, decoder: Sampled, rate: int, place: int) -> int:
     """The same of a sampled decoder that is given its past (teacher forcing), for all samples at once."""
-    assert isinstance(decoder, WaveNetDecoder)
     settle = max(2, math.ceil(SAMPLED_SECONDS * rate / encoder.block))
     heard = _inputs(rate, encoder.block, settle, settle, place)
-    past = mulaw_encode(heard[0][None], decoder.classes)
-    plain, other = (
-        decoder.logits(encoder.step(x[None, None], encoder.init_state(1))[0], past) for x in heard
-    )
+    past = sound_classes(decoder, heard[0][None])
+    hears = (told(decoder, encoder.step(x[None, None], encoder.init_state(1))[0]) for x in heard)
+    plain, other = (net_of(decoder).logits(h.latent, past, guide_BN=h.guide) for h in hears)
     differs = (plain != other)[0].any(0).nonzero()
     if not len(differs):
         raise BundleError(NO_ANSWER)

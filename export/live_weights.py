@@ -1,8 +1,8 @@
 """What the native engine of `live` models needs to know, as safetensors: PyTorch's names and shapes, and tables.
 
 `weights/encoder.safetensors` holds the pitch encoder and its analysis as `export.analysis` writes it, and the mouth
-of an encoder that WaveNet decoders listen to; `weights/<domain>.safetensors` a decoder; the metadata says which
-kind, and the sizes.
+of an encoder that WaveNet decoders listen to; `weights/<domain>.safetensors` a decoder; `weights/<domain>.guide` and
+`.mouth.safetensors` what stands before a guided WaveNet; the metadata says which kind, and the sizes.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ import torch
 from torch import Tensor
 
 from export.analysis import Bins, Source, expanded, factorise, full_kernels
-from umtn.config import Config, HeardEncoderConfig
+from umtn.config import Config, GuidedConfig, HeardEncoderConfig
+from umtn.decoders.guided import GuidedDecoder
 from umtn.decoders.live import LiveDecoder
 from umtn.heard_encoder import HeardEncoder
+from umtn.latent import PitchLatent
 from umtn.pitch_encoder import PitchEncoder, ear_of
 from umtn.streaming import StreamingModule
 
@@ -32,6 +34,10 @@ __all__ = [
     "differing",
     "encoder_parameters",
     "encoder_weights",
+    "guide_path",
+    "mouth_parameters",
+    "mouth_path",
+    "mouth_weights",
     "parameters",
     "smallest",
     "weights_path",
@@ -45,12 +51,26 @@ def weights_path(domain: str) -> str:
     return f"weights/{domain}.safetensors"
 
 
+def guide_path(domain: str) -> str:
+    """Of a guided decoder's guide; no domain's id has a point in it."""
+    return weights_path(f"{domain}.guide")
+
+
+def mouth_path(domain: str) -> str:
+    """Of a guided decoder's mouth."""
+    return weights_path(f"{domain}.mouth")
+
+
 def encoder_parameters(encoder: StreamingModule) -> dict[str, Tensor]:
     """As the file names them: the ear's own names, `mouth.` before the mouth's."""
     if not isinstance(encoder, HeardEncoder):
         return parameters(encoder)
-    mouth = {f"mouth.{name}": smallest(value) for name, value in parameters(encoder.mouth).items()}
-    return parameters(encoder.ear) | mouth
+    return parameters(encoder.ear) | mouth_parameters(encoder.mouth)
+
+
+def mouth_parameters(mouth: StreamingModule) -> dict[str, Tensor]:
+    """Of umtn.heard_encoder.mouth, as files name them."""
+    return {f"mouth.{name}": smallest(value) for name, value in parameters(mouth).items()}
 
 
 def encoder_weights(whole: PitchEncoder | HeardEncoder, config: Config) -> bytes:
@@ -75,10 +95,23 @@ def encoder_weights(whole: PitchEncoder | HeardEncoder, config: Config) -> bytes
     }
     metadata = {"encoder": json.dumps(about)}
     if isinstance(config.encoder, HeardEncoderConfig):
-        told = dataclasses.asdict(config.encoder)
-        told["layout"] = told.pop("ear")["layout"]
-        metadata["mouth"] = json.dumps(told)
+        metadata["mouth"] = _about_mouth(config.encoder, config.ear.layout)
     return safetensors.torch.save(tensors, metadata)
+
+
+def mouth_weights(decoder: GuidedDecoder, config: GuidedConfig, layout: PitchLatent) -> bytes:
+    """The file of a guided decoder's mouth."""
+    return safetensors.torch.save(mouth_parameters(decoder.mouth), {"mouth": _about_mouth(config, layout)})
+
+
+def _about_mouth(config: HeardEncoderConfig | GuidedConfig, layout: PitchLatent) -> str:
+    about = {
+        "kind": "heard",
+        "channels": config.channels,
+        "dilations": config.dilations,
+        "latent": config.latent,
+    }
+    return json.dumps({**about, "layout": dataclasses.asdict(layout)})
 
 
 def decoder_weights(decoder: LiveDecoder, layout: dict[str, int], rate: int) -> bytes:

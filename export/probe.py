@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from export.bundle import BundleError
+from export.guidance import Sampled, net_of, told
 from export.steppers import module_stepper, stream
 from umtn.decoders.base import Decoder
-from umtn.decoders.wavenet import WaveNetDecoder
+from umtn.decoders.guided import GuidedDecoder
 from umtn.mulaw import mulaw_encode
 from umtn.streaming import StreamingModule
 
@@ -44,36 +45,57 @@ test_signal.__test__ = False  # type: ignore[attr-defined]  # its name looks lik
 
 def probe_blocks(decoders: Mapping[str, Decoder], block: int, rate: int) -> int:
     """How many blocks the probe lasts."""
-    sampled = any(isinstance(decoder, WaveNetDecoder) for decoder in decoders.values())
+    sampled = any(isinstance(decoder, Sampled) for decoder in decoders.values())
     return max(4, math.ceil((SAMPLED_SECONDS if sampled else SECONDS) * rate / block))
 
 
 def make_probe(
     encoder: StreamingModule, decoders: Mapping[str, Decoder], rate: int, seed: int = 0
 ) -> tuple[int, dict[str, np.ndarray]]:
-    """Blocks, and the arrays of probe.npz: audio, latent, noise where a decoder wants it, audio.<domain>."""
+    """Blocks, and the arrays of probe.npz: audio, latent, noise where a decoder wants it, audio.<domain>.
+
+    Of guided decoders, whose sample loops are also checked and timed alone: told.<domain> [D, T], their net's latent,
+    and guide.<domain> and drawn.<domain> [N], the classes that it is given and those that it draws.
+    """
     blocks = probe_blocks(decoders, encoder.block, rate)
     audio = test_signal(blocks * encoder.block, rate, seed)
     latent = stream(module_stepper(encoder), [audio[None, None]], blocks)
     arrays = {"audio": audio, "latent": latent[0]}
-    sampled = {id: d for id, d in decoders.items() if isinstance(d, WaveNetDecoder)}
+    sampled = {id: d for id, d in decoders.items() if isinstance(d, Sampled)}
     if any(decoder.needs_noise for decoder in decoders.values()):
         arrays["noise"] = untied_noise(sampled, latent, len(audio), blocks, seed)
     for id, decoder in decoders.items():
         ports = [latent] + ([arrays["noise"][None, None]] if decoder.needs_noise else [])
         arrays[f"audio.{id}"] = stream(module_stepper(decoder), ports, blocks)[0, 0]
+        if isinstance(decoder, GuidedDecoder):
+            arrays |= _of_loop(id, decoder, latent, arrays["noise"])
     return blocks, arrays
 
 
 @torch.no_grad()
+def _of_loop(
+    id: str, decoder: GuidedDecoder, latent_1DT: np.ndarray, noise: np.ndarray
+) -> dict[str, np.ndarray]:
+    net, heard = decoder.wavenet, told(decoder, torch.from_numpy(latent_1DT))
+    assert heard.guide is not None
+    uniform = torch.from_numpy(noise)[None, None]
+    sound, _ = net.say(heard.latent, uniform, torch.ones(1), net.init_state(1), heard.guide)
+    return {
+        f"told.{id}": heard.latent[0].numpy(),
+        f"guide.{id}": heard.guide[0].numpy().astype(np.int32),
+        f"drawn.{id}": mulaw_encode(sound[0, 0], net.classes).numpy().astype(np.int32),
+    }
+
+
+@torch.no_grad()
 def untied_noise(
-    sampled: Mapping[str, WaveNetDecoder],
+    sampled: Mapping[str, Sampled],
     latent_1DT: np.ndarray,
     samples: int,
     blocks: int,
     seed: int,
 ) -> np.ndarray:
-    """Uniform noise [samples] under which no decoder's draw hangs on the last bits of a sum.
+    """Uniform noise [samples] under which no decoder's draw hangs on the last bits of a sum, or of a guide's tones.
 
     A sampled decoder that draws another class once runs elsewhere from then on, so that one rounding
     difference between two engines would look like a fault. So the noise is drawn anew wherever it falls beside a
@@ -105,22 +127,34 @@ def untied_noise(
 
 
 class _Voice:
-    """A sampled decoder that draws a piece as often as it must, and keeps the last."""
+    """A sampled decoder that draws a piece as often as it must, and keeps the last; a guided one along each of its
+    likely guides at once, which must not matter."""
 
-    def __init__(self, decoder: WaveNetDecoder, latent_1DT: torch.Tensor) -> None:
-        self.decoder, self.latent = decoder, latent_1DT
-        self.state = self.next = decoder.init_state(1)
+    def __init__(self, decoder: Sampled, latent_1DT: torch.Tensor) -> None:
+        heard = told(decoder, latent_1DT)
+        self.net, self.guides = net_of(decoder), None if heard.likely is None else heard.likely[:, 0]
+        self.streams = 1 if self.guides is None else len(self.guides)
+        self.latent = heard.latent.expand(self.streams, -1, -1)
+        self.state = self.next = self.net.init_state(self.streams)
         self.classes = self.drawn = torch.zeros(1, 0, dtype=torch.int64)
 
     def ties(self, start: int, row: np.ndarray) -> np.ndarray:
-        """Of the samples from `start` on: whether the uniform number lies beside a border of its draw."""
-        hop, uniform = self.decoder.hop, torch.from_numpy(row)
-        frame = self.latent[:, :, start // hop : start // hop + 1]
-        audio, self.next = self.decoder.decode_step(frame, uniform[None, None], torch.ones(1), self.state)
-        self.drawn = torch.cat([self.classes, mulaw_encode(audio[0], self.decoder.classes)], dim=1)
-        frames = math.ceil(self.drawn.shape[1] / hop)
-        past = torch.nn.functional.pad(self.drawn, [0, frames * hop - self.drawn.shape[1]])
-        logits = self.decoder.logits(self.latent[:, :, :frames], past)[0, :, start : start + len(row)].T
+        """Of the samples from `start` on: whether the uniform number lies beside a border of its draw, or draws
+        another class along another guide."""
+        net, uniform, here = self.net, torch.from_numpy(row), slice(start, start + len(row))
+        frame = self.latent[:, :, start // net.hop : start // net.hop + 1]
+        guides = None if self.guides is None else self.guides[:, here]
+        noise = uniform.expand(self.streams, 1, -1)
+        audio, self.next = net.say(frame, noise, torch.ones(1), self.state, guides)
+        drawn = mulaw_encode(audio[:, 0], net.classes)
+        other = (drawn != drawn[:1]).any(0)
+        if other.any():
+            return other.numpy()  # type: ignore[no-any-return]
+        self.drawn = torch.cat([self.classes, drawn[:1]], dim=1)
+        frames = math.ceil(self.drawn.shape[1] / net.hop)
+        past = torch.nn.functional.pad(self.drawn, [0, frames * net.hop - self.drawn.shape[1]])
+        guide = None if self.guides is None else self.guides[:1, : past.shape[1]]
+        logits = net.logits(self.latent[:1, :, :frames], past, guide_BN=guide)[0, :, here].T
         borders = torch.cumsum(torch.softmax(logits, dim=1), dim=1)
         return ((borders - uniform[:, None]).abs() <= TIE).any(1).numpy()  # type: ignore[no-any-return]
 
@@ -129,11 +163,14 @@ class _Voice:
 
 
 def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """The file probe.npz."""
+    """The file probe.npz: classes int32, everything else float32."""
     buffer = io.BytesIO()
     np.savez(
         buffer,
         allow_pickle=False,
-        **{name: np.ascontiguousarray(a, np.float32) for name, a in arrays.items()},
+        **{
+            n: np.ascontiguousarray(a, np.int32 if a.dtype == np.int32 else np.float32)
+            for n, a in arrays.items()
+        },
     )
     return buffer.getvalue()

@@ -5,10 +5,15 @@ noise  -> [hop, 1] -------------------------.         |
 state  -> Loop( hop times: state, class <- sample_step(condition, noise[i], temperature, state) )
                 '-> classes [hop, 1] -> mu-law decoding -> audio
 
+Of a guided one the guide, the mouth and the emphasis come before the loop, which reads a class of the guide each turn,
+and what it drew is settled after it.
+
 Weights that lose nothing in 16 bits are stored so, behind a `Cast` that a runtime folds away as it loads the graph.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import numpy as np
 import onnx
@@ -17,7 +22,9 @@ from onnx import TensorProto, compose, helper, numpy_helper
 from torch import Tensor, nn
 
 from export.bundle import Graph, Port, State
+from export.guidance import Sampled, hear, net_of
 from export.onnx import OPSET, initial_states, trace
+from umtn.decoders.guided import GuidedDecoder
 from umtn.decoders.wavenet import WaveNetDecoder
 from umtn.mulaw import mulaw_decode
 
@@ -26,32 +33,50 @@ __all__ = ["export_wavenet"]
 LARGE = 256  # numbers; of fewer the cast would take more room than it saves
 
 
+class _Hear(nn.Module):
+    """(latent, *state) -> (condition, the guide's classes [hop, 1], *state)."""
+
+    def __init__(self, decoder: GuidedDecoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, latent: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        z, _, classes, after = hear(self.decoder, latent, list(state))
+        return self.decoder.wavenet.condition(z), classes.reshape(-1, 1), *after
+
+
 class _Sample(nn.Module):
-    """(condition, uniform, temperature, *state) -> (class, *state): one sample."""
+    """(condition, uniform, temperature, the guide's class if guided, *state) -> (class, *state): one sample."""
 
     def __init__(self, decoder: WaveNetDecoder) -> None:
         super().__init__()
         self.decoder = decoder
 
     def forward(
-        self, condition: Tensor, uniform: Tensor, temperature: Tensor, *state: Tensor
+        self, condition: Tensor, uniform: Tensor, temperature: Tensor, *rest: Tensor
     ) -> tuple[Tensor, ...]:
-        drawn, after = self.decoder.sample_step(condition[:, :, 0], uniform, temperature, list(state))
+        guide, state = (rest[0], rest[1:]) if self.decoder.guided else (None, rest)
+        drawn, after = self.decoder.sample_step(condition[:, :, 0], uniform, temperature, list(state), guide)
         return drawn, *after
 
 
 class _Decode(nn.Module):
-    """Classes [hop, 1] -> audio [1, 1, hop]."""
+    """(classes [hop, 1], *state) -> (audio [1, 1, hop], *state); the state is a guided one's, of its emphasis."""
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, decoder: Sampled) -> None:
         super().__init__()
-        self.classes = classes
+        self.decoder = decoder
 
-    def forward(self, classes: Tensor) -> Tensor:
-        return mulaw_decode(classes.reshape(1, 1, -1), self.classes)
+    def forward(self, classes: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        d = self.decoder
+        drawn = mulaw_decode(classes.reshape(1, 1, -1), net_of(d).classes)
+        if not isinstance(d, GuidedDecoder):
+            return (drawn,)
+        audio, settled = d.emphasis.settle(drawn[:, 0] / d.drive, state[0])
+        return audio.unsqueeze(1), settled
 
 
-def export_wavenet(decoder: WaveNetDecoder) -> tuple[bytes, Graph]:
+def export_wavenet(decoder: Sampled) -> tuple[bytes, Graph]:
     """The decoder's graph for one hop, its inputs latent, noise, temperature and the states."""
     states = initial_states(decoder)
     hop = decoder.hop
@@ -61,16 +86,15 @@ def export_wavenet(decoder: WaveNetDecoder) -> tuple[bytes, Graph]:
         Port("temperature", (1,)),
         Port("audio", (1, 1, hop)),
     )
-    parts = _parts(decoder)
-    names = [state.name for state in states]
-    body = _body(parts["sample"], names, decoder.init_state(1))
+    parts, looped = _parts(decoder)
+    body = _body(parts["sample"], looped, net_of(decoder).guided)
     nodes = [
         *parts["condition"].graph.node,
         helper.make_node("Reshape", ["noise", "loop.noise_shape"], ["loop.noise"]),
         helper.make_node(
             "Loop",
-            ["loop.count", "loop.go", *names],
-            [*(state.output for state in states), "decode.classes"],
+            ["loop.count", "loop.go", *looped],
+            [*(f"next.{name}" for name in looped), "decode.classes"],
             body=body,
         ),
         *parts["decode"].graph.node,
@@ -115,40 +139,52 @@ def _halved(weights: list[onnx.TensorProto]) -> tuple[list[onnx.NodeProto], list
     return casts, kept
 
 
-def _parts(decoder: WaveNetDecoder) -> dict[str, onnx.ModelProto]:
-    """The three pieces, exported alone; every inner name gets the piece's prefix, the seams keep theirs."""
-    latent = torch.zeros(1, decoder.latent_channels, 1)
-    state = dict(zip(decoder.state_names(), decoder.init_state(1), strict=True))
+def _parts(decoder: Sampled) -> tuple[dict[str, onnx.ModelProto], dict[str, Tensor]]:
+    """The three pieces, exported alone: every inner name gets the piece's prefix, the seams keep theirs. And the states
+    that the loop carries."""
+    net, latent = net_of(decoder), torch.zeros(1, decoder.latent_channels, 1)
+    every = dict(zip(decoder.state_names(), decoder.init_state(1), strict=True))
+    before = len(every) - len(net.state_names())  # what a guided one remembers beside its net
+    names = list(every)
+    looped = {name: every[name] for name in names[before:]}
+    heard = {name: every[name] for name in names[: max(0, before - 1)]}
+    settled = {name: every[name] for name in names[len(heard) : before]}
     ports = {
-        "condition.out": decoder.condition(latent),
+        "condition.out": torch.zeros(1, net.condition.out_channels, 1),
         "uniform": torch.full((1,), 0.5),
         "temperature": torch.ones(1),
     }
+    if net.guided:
+        ports["guide"] = torch.zeros(1, dtype=torch.int64)
+    told = ["loop.guide"] if net.guided else []
+    listening = _Hear(decoder) if isinstance(decoder, GuidedDecoder) else net.condition
     parts = {
-        "condition": trace(decoder.condition, {"latent": latent}, ["condition.out"]),
-        "sample": trace(
-            _Sample(decoder),
-            {**ports, **state},
-            ["drawn", *(f"next.{name}" for name in state)],
-        ),
+        "condition": trace(listening, {"latent": latent, **heard}, ["condition.out", *told, *_next(heard)]),
+        "sample": trace(_Sample(net), {**ports, **looped}, ["drawn", *_next(looped)]),
         "decode": trace(
-            _Decode(decoder.classes),
-            {"decode.classes": torch.zeros(decoder.hop, 1, dtype=torch.int64)},
-            ["audio"],
+            _Decode(decoder),
+            {"decode.classes": torch.zeros(decoder.hop, 1, dtype=torch.int64), **settled},
+            ["audio", *_next(settled)],
         ),
     }
-    return {
+    prefixed = {
         name: compose.add_prefix(model, f"{name}/", rename_inputs=False, rename_outputs=False)
         for name, model in parts.items()
     }
+    return prefixed, looped
 
 
-def _body(sample: onnx.ModelProto, names: list[str], state: list[Tensor]) -> onnx.GraphProto:
+def _next(states: Iterable[str]) -> list[str]:
+    return [f"next.{name}" for name in states]
+
+
+def _body(sample: onnx.ModelProto, state: dict[str, Tensor], guided: bool) -> onnx.GraphProto:
     """The loop's body. Weights, condition and temperature lie in the outer graph and are seen from here."""
-    seam = {name: f"loop/{name}" for name in names} | {f"next.{name}": f"loop/next.{name}" for name in names}
-    seam["uniform"] = "loop/uniform"
+    seam = {name: f"loop/{name}" for name in (*state, *_next(state))}
+    rows = {"uniform": "loop.noise", **({"guide": "loop.guide"} if guided else {})}  # one for each turn
+    seam |= {name: f"loop/{name}" for name in rows}
     nodes = [
-        helper.make_node("Gather", ["loop.noise", "loop/turn"], ["loop/uniform"], axis=0),
+        *(helper.make_node("Gather", [rows[n], "loop/turn"], [seam[n]], axis=0) for n in rows),
         helper.make_node("Identity", ["loop/go"], ["loop/go_on"]),
     ]
     for node in sample.graph.node:
@@ -162,9 +198,7 @@ def _body(sample: onnx.ModelProto, names: list[str], state: list[Tensor]) -> onn
         torch.int64: TensorProto.INT64,
         torch.float64: TensorProto.DOUBLE,
     }
-    carried = [
-        (name, kinds[value.dtype], list(value.shape)) for name, value in zip(names, state, strict=True)
-    ]
+    carried = [(name, kinds[value.dtype], list(value.shape)) for name, value in state.items()]
     inputs = [
         helper.make_tensor_value_info("loop/turn", TensorProto.INT64, []),
         helper.make_tensor_value_info("loop/go", TensorProto.BOOL, []),

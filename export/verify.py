@@ -2,7 +2,8 @@
 
 Errors are the largest difference from the reference's offline output, relative to its peak where that is
 above one. Sampled decoders have no small errors, only equal or other classes: there the first difference must
-be a draw that falls on the border of two classes, within rounding.
+be a draw that falls on the border of two classes, within rounding. A guided one's guide may fall on such a border too:
+it is compared on noise under which neither class of the guide draws another sample.
 """
 
 from __future__ import annotations
@@ -17,18 +18,23 @@ import torch
 from export.analysis import TOLERANCE
 from export.bundle import Bundle, BundleError, Domain
 from export.freeze import pick_domains, streaming_encoder
+from export.guidance import Sampled, net_of, sound_classes, told
 from export.live_weights import (
     ENCODER_WEIGHTS,
     analysis_error,
     differing,
     encoder_parameters,
+    guide_path,
+    mouth_parameters,
+    mouth_path,
     parameters,
     weights_path,
 )
-from export.probe import test_signal
+from export.probe import test_signal, untied_noise
 from export.steppers import OnnxStepper, Stepper, module_stepper, script_stepper, stream
 from umtn.decoders.base import Decoder
-from umtn.decoders.wavenet import WaveNetDecoder, draw
+from umtn.decoders.guided import GuidedDecoder
+from umtn.decoders.wavenet import draw
 from umtn.mulaw import mulaw_decode
 from umtn.pitch_encoder import ear_of
 from umtn.streaming import StreamingModule
@@ -125,9 +131,15 @@ def _engine_rows(bundle: Bundle, translator: Translator | None) -> Iterator[Row]
         if len(engines) < 2:
             continue
         ports = [latent] + [noise for port in manifest.graphs[domain.graph].inputs if port.name == "noise"]
-        if isinstance(decoder, WaveNetDecoder):
-            yield from _compare_draws(domain.graph, decoder, engines, latent, noise, blocks)
-            yield _weights_row(bundle, weights_path(domain.id), parameters(decoder))
+        if isinstance(decoder, Sampled):
+            drawn = noise
+            if isinstance(decoder, GuidedDecoder):
+                drawn = untied_noise({domain.id: decoder}, latent, noise.shape[-1], blocks, 5)[None, None]
+                if ENCODER_WEIGHTS in bundle.names:
+                    yield _weights_row(bundle, guide_path(domain.id), parameters(decoder.guide))
+                    yield _weights_row(bundle, mouth_path(domain.id), mouth_parameters(decoder.mouth))
+            yield from _compare_draws(domain.graph, decoder, engines, latent, drawn, blocks)
+            yield _weights_row(bundle, weights_path(domain.id), parameters(net_of(decoder)))
         elif not sampled:
             if decoder is not None and ENCODER_WEIGHTS in bundle.names:
                 yield _weights_row(bundle, weights_path(domain.id), parameters(decoder))
@@ -171,7 +183,7 @@ def _compare(
 
 def _compare_draws(
     path: str,
-    decoder: WaveNetDecoder,
+    decoder: Sampled,
     engines: dict[str, Stepper],
     latent: np.ndarray,
     noise: np.ndarray,
@@ -189,24 +201,27 @@ def _compare_draws(
 
 @torch.no_grad()
 def _teacher_forced(
-    decoder: WaveNetDecoder,
+    decoder: Sampled,
     latent: np.ndarray,
     noise: np.ndarray,
     reference: np.ndarray,
 ) -> np.ndarray:
     """What the parallel form draws for every sample, given the reference's samples before it."""
-    sounds = mulaw_decode(torch.arange(decoder.classes), decoder.classes)
-    classes = (torch.from_numpy(reference[0]).unsqueeze(2) - sounds).abs().argmin(2)
-    logits = decoder.logits(torch.from_numpy(latent), classes)[0].T
+    net, heard = net_of(decoder), told(decoder, torch.from_numpy(latent))
+    classes = sound_classes(decoder, torch.from_numpy(reference[0]))
+    logits = net.logits(heard.latent, classes, guide_BN=heard.guide)[0].T
     drawn = draw(logits, torch.from_numpy(noise[0, 0]), torch.ones(1))
-    return mulaw_decode(drawn, decoder.classes).reshape(reference.shape).numpy()  # type: ignore[no-any-return]
+    sound = mulaw_decode(drawn, net.classes).unsqueeze(0)
+    if isinstance(decoder, GuidedDecoder):
+        sound, _ = decoder.emphasis.settle(sound / decoder.drive, torch.zeros(1, 1))
+    return sound.reshape(reference.shape).numpy()  # type: ignore[no-any-return]
 
 
 def _draw_row(
     path: str,
     engine: str,
     piece: str,
-    decoder: WaveNetDecoder,
+    decoder: Sampled,
     latent: np.ndarray,
     noise: np.ndarray,
     reference: np.ndarray,
@@ -233,7 +248,7 @@ def _draw_row(
 
 @torch.no_grad()
 def _is_tie(
-    decoder: WaveNetDecoder,
+    decoder: Sampled,
     latent: np.ndarray,
     noise: np.ndarray,
     sample: int,

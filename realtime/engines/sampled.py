@@ -1,4 +1,7 @@
-"""A bundle whose decoders draw sample by sample: each by a sample loop, the encoder natively or by ONNX Runtime."""
+"""A bundle whose decoders draw sample by sample: each by a sample loop, the encoder natively or by ONNX Runtime.
+
+Guided decoders have more before and behind the loop: see `realtime.engines.guided`.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from realtime.engines.buffers import BufferedEngine, Part, StreamBuffers
+from realtime.engines.guided import Front, GuidedVoice, GuideWeights
 from realtime.engines.live_cpu.heard import heard_part
 from realtime.engines.wavenet_cpu.loops import SampleLoop
+from realtime.engines.wavenet_cpu.probed import Probed
 from realtime.engines.wavenet_cpu.weights import WavenetWeights
 from realtime.errors import UserError
 
@@ -18,6 +23,8 @@ if TYPE_CHECKING:
     from export.bundle import Bundle
 
 __all__ = ["SampledEngine", "domain_weights"]
+
+TIMED_STEPS = 50
 
 
 def _file(domain: str) -> str:
@@ -44,10 +51,48 @@ class SampledEngine(BufferedEngine):
         super().__init__(bundle.manifest, seed)
         self.weights = [domain_weights(bundle, domain.id) for domain in self.manifest.domains]
         self._encoder = heard_part(bundle, self.buffers) or _by_onnx(bundle, self.buffers)
+        self._fronts = [
+            Front(GuideWeights.from_bundle(bundle, domain.id, net), net, self.buffers.latent)
+            if net.guided
+            else None
+            for domain, net in zip(self.manifest.domains, self.weights, strict=True)
+        ]
 
     def _take(self, loops: Sequence[SampleLoop]) -> None:
         self._loops = loops
-        self._decoders = [_Voice(loop, self.buffers) for loop in loops]
+        self._decoders = [
+            GuidedVoice(front, loop, self.buffers) if front else _Voice(loop, self.buffers)
+            for front, loop in zip(self._fronts, loops, strict=True)
+        ]
+
+    def _probed(self, bundle: Bundle, probe: dict[str, np.ndarray]) -> list[Probed]:
+        """What the probe tells of each domain's loop."""
+        return [
+            Probed.of(probe, domain.id, net, bundle.path.name)
+            for domain, net in zip(self.manifest.domains, self.weights, strict=True)
+        ]
+
+    def _check_fronts(self, bundle: Bundle, probe: dict[str, np.ndarray]) -> float:
+        """The probe's latent through all that is before the loops; -> seconds of the slowest's step (lower quartile), 0
+        where there is nothing. Leaves the engine reset."""
+        slowest = 0.0
+        for front, domain in zip(self._fronts, self.manifest.domains, strict=True):
+            if front is None:
+                continue
+            wrong = front.check(probe, domain.id, self.buffers.latent, self.manifest.probe.tolerance)
+            if wrong:
+                raise UserError(
+                    f"{self.name} computes {wrong} of {domain.id} in {bundle.path.name} wrongly: weights and graph "
+                    "disagree, export the bundle again, or use --engine onnx"
+                )
+            times = []
+            for _ in range(TIMED_STEPS):
+                start = time.perf_counter()
+                front.step()
+                times.append(time.perf_counter() - start)
+            slowest = max(slowest, float(np.quantile(times, 0.25)))
+        self.reset()
+        return slowest
 
     def _check_encoder(self, bundle: Bundle, probe: dict[str, np.ndarray]) -> float:
         """The probe's audio through the encoder; -> seconds of a step (lower quartile). Leaves the engine reset."""
@@ -87,9 +132,11 @@ def domain_weights(bundle: Bundle, domain: str) -> WavenetWeights:
         bundle.read(_file(domain)), f"{bundle.path.name}/{_file(domain)}"
     )
     manifest = bundle.manifest
+    # what a guided one is told has a width of its own
+    latent = weights.latent if weights.guided else manifest.latent_channels
     for what, came, wanted in (
         ("hop", weights.hop, manifest.hop),
-        ("latent channels", weights.latent, manifest.latent_channels),
+        ("latent channels", weights.latent, latent),
     ):
         if came != wanted:
             raise UserError(

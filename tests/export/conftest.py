@@ -1,4 +1,4 @@
-"""Two tiny checkpoints and the bundles made from them by the command line, once per run."""
+"""Three tiny checkpoints and the bundles made from them by the command line, once per run."""
 
 from __future__ import annotations
 
@@ -28,3 +28,8 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 @pytest.fixture(scope="session")
 def wavenet(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     return export_toy(tmp_path_factory.mktemp("wavenet"), "tiny-wavenet-live", ("strings",), *WORDS, hop=64)
+
+
+@pytest.fixture(scope="session")
+def guided(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    return export_toy(tmp_path_factory.mktemp("guided"), "tiny-wavenet-guided", ("strings",), *WORDS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from realtime.engines.buffers import BufferedEngine
+from realtime.engines.buffers import BufferedEngine, StreamBuffers
 from realtime.engines.live_cpu.library import NativePart
 from realtime.engines.live_cpu.weights import DecoderWeights, EncoderWeights
 from realtime.errors import UserError
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from export.bundle import Bundle, Manifest
 
-__all__ = ["ENCODER", "BoundPart", "LiveCpuEngine", "check_model"]
+__all__ = ["ENCODER", "BoundPart", "LiveCpuEngine", "check_model", "ear_part"]
 
 ENCODER = "weights/encoder.safetensors"
 
@@ -46,11 +46,7 @@ class LiveCpuEngine(BufferedEngine):
         super().__init__(bundle.manifest, seed)
         manifest, buffers = self.manifest, self.buffers
         frames = manifest.block // manifest.hop
-        encoder = EncoderWeights.from_safetensors(_read(bundle, ENCODER), f"{bundle.path.name}/{ENCODER}")
-        check_model(encoder.rate, encoder.hop, encoder.layout.channels, manifest, ENCODER)
-        part = NativePart(encoder, isa)
-        self.isa = part.isa
-        self._encoder = BoundPart(part, buffers.audio, None, buffers.latent, frames)
+        self._encoder, self.isa = ear_part(bundle, buffers, isa)
         self._decoders = []
         for domain in manifest.domains:
             file = f"weights/{domain.id}.safetensors"
@@ -58,6 +54,15 @@ class LiveCpuEngine(BufferedEngine):
             check_model(weights.rate, weights.hop, weights.layout.channels, manifest, file)
             part = NativePart(weights, isa)
             self._decoders.append(BoundPart(part, buffers.latent, buffers.noise, buffers.out, frames))
+
+
+def ear_part(bundle: Bundle, buffers: StreamBuffers, isa: str | None = None) -> tuple[BoundPart, str]:
+    """The encoder of a bundle whose latent is a pitch encoder's, and the instruction set that it got."""
+    manifest = bundle.manifest
+    weights = EncoderWeights.from_safetensors(_read(bundle, ENCODER), f"{bundle.path.name}/{ENCODER}")
+    check_model(weights.rate, weights.hop, weights.layout.channels, manifest, ENCODER)
+    part = NativePart(weights, isa)
+    return BoundPart(part, buffers.audio, None, buffers.latent, manifest.block // manifest.hop), part.isa
 
 
 def _read(bundle: Bundle, file: str) -> bytes:

@@ -1,4 +1,7 @@
-"""The encoder that WaveNet decoders listen to, as native code: a `live` model's ear, and a mouth that tells them."""
+"""The encoder that WaveNet decoders listen to, as native code: a `live` model's ear, and a mouth that tells them.
+
+Guided decoders have mouths of their own: theirs is the ear alone.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from realtime.engines.buffers import StreamBuffers
+from realtime.engines.buffers import Part, StreamBuffers
 from realtime.engines.live_cpu import build
-from realtime.engines.live_cpu.engine import ENCODER, BoundPart, check_model
+from realtime.engines.live_cpu.engine import ENCODER, BoundPart, check_model, ear_part
 from realtime.engines.live_cpu.library import NativePart
 from realtime.engines.live_cpu.weights import EncoderWeights, MouthWeights
 from realtime.errors import UserError
@@ -49,11 +52,14 @@ class HeardPart:
         self._mouth.reset()
 
 
-def heard_part(bundle: Bundle, buffers: StreamBuffers) -> HeardPart | None:
+def heard_part(bundle: Bundle, buffers: StreamBuffers) -> Part | None:
     """None where the bundle has no such weights, or the kernel is not compiled: nobody waits a minute on stage."""
     if ENCODER not in bundle.names:
         return None
     try:
-        return HeardPart(bundle, buffers) if build.ready() is not None else None
+        if build.ready() is None:
+            return None
+        told_pitches = bundle.manifest.pitch_latent is not None
+        return ear_part(bundle, buffers)[0] if told_pitches else HeardPart(bundle, buffers)
     except build.CompilerError:
         return None

@@ -15,7 +15,7 @@ from realtime.engines.base import Cost
 from realtime.engines.sampled import SampledEngine
 from realtime.engines.wavenet_cpu.calibration import play
 from realtime.engines.wavenet_cpu.loops import SampleLoop
-from realtime.engines.wavenet_cpu.weights import mulaw_table
+from realtime.engines.wavenet_cpu.probed import Probed
 from realtime.engines.wavenet_cuda.device import CudaDevice, Device
 from realtime.engines.wavenet_cuda.loop import CudaLoop
 from realtime.errors import UserError
@@ -50,8 +50,10 @@ class WavenetCudaEngine(SampledEngine):
         otherwise would change all after it, so each sample is a comparison of its own."""
         probe = bundle.probe()
         encode_s = self._check_encoder(bundle, probe)
-        for loop, domain in zip(self._loops, bundle.manifest.domains):
-            share = _same_share(loop, probe["latent"], probe["noise"], probe[f"audio.{domain.id}"])
+        self._check_fronts(bundle, probe)
+        probed = self._probed(bundle, probe)
+        for loop, heard, domain in zip(self._loops, probed, bundle.manifest.domains, strict=True):
+            share = _same_share(loop, heard)
             if not share >= SAME_SHARE:
                 raise UserError(
                     f"the engine wavenet-cuda draws {100 * share:.1f} % of the probe's samples of {domain.id} in "
@@ -67,11 +69,9 @@ class WavenetCudaEngine(SampledEngine):
         self.cost = Cost(encode_s, float(np.median(decode)))
 
 
-def _same_share(loop: SampleLoop, latent: np.ndarray, noise: np.ndarray, audio: np.ndarray) -> float:
+def _same_share(loop: SampleLoop, probed: Probed) -> float:
     """Of the samples that were drawn as the probe's; leaves the loop reset."""
-    table = mulaw_table(loop.weights.classes)
-    classes = np.abs(audio[:, None] - table[None, 1:]).argmin(axis=1).astype(np.int32) + 1
     loop.reset()
-    _, drawn, _ = play(loop, latent, noise, classes)
+    _, drawn, _ = play(loop, probed.latent, probed.noise, probed.classes, probed.guide)
     loop.reset()
-    return float((drawn == classes).mean())
+    return float((drawn == probed.classes).mean())

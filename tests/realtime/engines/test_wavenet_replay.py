@@ -25,6 +25,7 @@ from realtime.audio.swap import same_again
 from realtime.engines import load_engine
 from realtime.engines.wavenet_cpu import build
 from realtime.errors import UserError
+from realtime.native.kernels import LIVE
 from realtime.replay import _sha256, replay
 
 ROOT = Path(__file__).parents[3]
@@ -86,6 +87,14 @@ def test_it_is_the_same_to_the_sample(bundle: Path, tmp_path: Path, precision: s
     elif not _kernel():
         pytest.skip("no compiled kernel and no compiler")
     take = _record(bundle, tmp_path, precision)
+    assert "identical to the recording, sample for sample" in _replayed_elsewhere(take)
+
+
+def test_a_guided_one_too(guided_bundle: Bundle, tmp_path: Path) -> None:
+    if not _kernel():
+        pytest.skip("no compiled kernel and no compiler")
+    LIVE.library()
+    take = _record(guided_bundle.path, tmp_path, "int8")
     assert "identical to the recording, sample for sample" in _replayed_elsewhere(take)
 
 

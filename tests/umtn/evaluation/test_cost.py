@@ -56,6 +56,19 @@ def test_a_checkpoint_counts_encoder_and_one_decoder() -> None:
     assert found["mac_per_s"] > 0.5 * every_weight_once_a_frame
 
 
+def test_a_guided_checkpoint_is_played_and_counted() -> None:
+    config = replace(preset("tiny-wavenet-guided"), domains=tinydata.DOMAINS)
+    player = CheckpointPlayer(Translator(config).eval(), "tiny", {})
+    found = size(player, "piano")
+    decoder = player.translator.decoder("piano")
+    guide, net = decoder.guide, decoder.wavenet  # type: ignore[union-attr]
+    assert found["parameters"] > sum(p.numel() for part in (guide, net) for p in part.parameters())
+    products = sum(p.numel() for n, p in net.named_parameters() if "condition" not in n and "embed" not in n)
+    assert found["mac_per_s"] > products * config.sample_rate  # each of them at every sample
+    out = player.play(np.full(200, 0.1, np.float32), ("piano",))["piano"]
+    assert out.shape == (200,) and np.isfinite(out).all()
+
+
 def test_a_bundle_is_timed_and_counted(tmp_path: Path) -> None:
     write_fake_bundle(tmp_path / "fake.umtn")
     player = open_player(tmp_path / "fake.umtn")
