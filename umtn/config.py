@@ -314,6 +314,24 @@ def _tiny_guided() -> Config:
     )
 
 
+def _small_wavenet() -> WaveNetConfig:
+    return WaveNetConfig(blocks=2, layers=10, residual=64, skip=128)
+
+
+def _wavenet_training() -> TrainingConfig:
+    return TrainingConfig(
+        batch=2,
+        seconds=0.9,
+        learning_rate=1.5e-3,
+        warm_up_steps=50,
+        ema=0.999,
+        domains_per_step=2,
+        window_s=0.25,
+        shared=True,
+        quietest_db=-12.0,  # mu-law has few classes for whispers
+    )
+
+
 PRESETS: dict[str, Config] = {
     "live": Config("live", 24000, 128, PitchEncoderConfig(), LiveDecoderConfig()),
     "paper": Config(
@@ -329,41 +347,18 @@ PRESETS: dict[str, Config] = {
         24000,
         128,
         HeardEncoderConfig(),
-        WaveNetConfig(blocks=2, layers=10, residual=64, skip=128),
-        domains=("strings", "piano", "winds", "organ", "voice"),
-        training=TrainingConfig(
-            batch=2,
-            seconds=0.9,
-            learning_rate=1.5e-3,
-            warm_up_steps=50,
-            ema=0.999,
-            domains_per_step=2,
-            window_s=0.25,
-            shared=True,
-            quietest_db=-12.0,  # mu-law has few classes for whispers
-            solo_share=0.6,
-        ),
+        _small_wavenet(),
+        domains=DOMAINS[:5],
+        training=replace(_wavenet_training(), solo_share=0.6),
     ),
     "wavenet-guided": Config(
         "wavenet-guided",
         24000,
         128,
         PitchEncoderConfig(),
-        GuidedConfig(wavenet=WaveNetConfig(blocks=2, layers=10, residual=64, skip=128)),
-        domains=("strings", "piano", "winds", "organ", "voice"),
-        training=TrainingConfig(
-            batch=2,
-            seconds=0.9,
-            learning_rate=1.5e-3,
-            warm_up_steps=50,
-            ema=0.999,
-            domains_per_step=2,
-            window_s=0.25,
-            shared=True,
-            quietest_db=-12.0,  # mu-law has few classes for whispers
-            blur=16.0,
-            own_past=0.3,
-        ),
+        GuidedConfig(wavenet=_small_wavenet()),
+        domains=DOMAINS[:5],
+        training=replace(_wavenet_training(), blur=16.0, own_past=0.3),
     ),
     "live-conv": _live_conv("live-conv", past=0),
     "live-conv-past": _live_conv("live-conv-past", past=1024),
