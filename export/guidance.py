@@ -11,7 +11,7 @@ from umtn.decoders.guided import GuidedDecoder
 from umtn.decoders.wavenet import WaveNetDecoder
 from umtn.mulaw import mulaw_encode
 
-__all__ = ["NEAR", "Sampled", "Told", "hear", "net_of", "sound_classes", "told"]
+__all__ = ["NEAR", "Sampled", "Told", "net_of", "sound_classes", "told"]
 
 Sampled = WaveNetDecoder | GuidedDecoder
 # two engines' tones differ by up to 1e-6 (of the bundled `live` model at -3 dBFS), their emphasised ones by 1.9e-6
@@ -35,19 +35,6 @@ def net_of(decoder: Sampled) -> WaveNetDecoder:
     return decoder.wavenet if isinstance(decoder, GuidedDecoder) else decoder
 
 
-def hear(
-    decoder: GuidedDecoder, latent_BDT: Tensor, state: list[Tensor]
-) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-    """-> the latent as the net hears it, tones [B, N], classes [B, N], and the states of guide, mouth and emphasis,
-    which are the first of `GuidedDecoder.init_state`."""
-    g, m = decoder.guide_states, decoder.guide_states + decoder.mouth_states
-    silent = latent_BDT.new_full([latent_BDT.shape[0], 1, latent_BDT.shape[2] * decoder.hop], 0.5)
-    sung, new = decoder.guide.decode_step(latent_BDT, silent, silent.new_ones([1]), state[:g])
-    z, after = decoder.told(latent_BDT, state[g:m])
-    classes, lifted = decoder.classes_of(sung[:, 0], state[m])
-    return z, sung[:, 0], classes, [*new, *after, lifted]
-
-
 @torch.no_grad()
 def told(decoder: Sampled, latent_BDT: Tensor) -> Told:
     """From a fresh state, hop by hop as `decode_step` of one hop does it: to the last bit."""
@@ -56,7 +43,7 @@ def told(decoder: Sampled, latent_BDT: Tensor) -> Told:
     state, pieces = decoder.init_state(latent_BDT.shape[0]), []
     last = state[decoder.guide_states + decoder.mouth_states]
     for frame in latent_BDT.split(1, dim=2):
-        *heard, state = hear(decoder, frame, state)
+        *heard, state = decoder.hear(frame, state)
         pieces.append(heard)
     z, tones, guide = (torch.cat(part, dim=-1) for part in zip(*pieces, strict=True))
     return Told(z, tones, guide, _likely(decoder, tones, guide, last))

@@ -22,7 +22,7 @@ from onnx import TensorProto, compose, helper, numpy_helper
 from torch import Tensor, nn
 
 from export.bundle import Graph, Port, State
-from export.guidance import Sampled, hear, net_of
+from export.guidance import Sampled, net_of
 from export.onnx import OPSET, initial_states, trace
 from umtn.decoders.guided import GuidedDecoder
 from umtn.decoders.wavenet import WaveNetDecoder
@@ -41,7 +41,7 @@ class _Hear(nn.Module):
         self.decoder = decoder
 
     def forward(self, latent: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        z, _, classes, after = hear(self.decoder, latent, list(state))
+        z, _, classes, after = self.decoder.hear(latent, list(state))
         return self.decoder.wavenet.condition(z), classes.reshape(-1, 1), *after
 
 

@@ -80,19 +80,31 @@ class GuidedDecoder(Decoder):
         lifted, last = self.emphasis.lift(audio_BN, last_B1)
         return mulaw_encode(self.drive * lifted, self.wavenet.classes), last
 
+    @torch.jit.export
+    def hear(self, latent_BDT: Tensor, state: List[Tensor]) -> Tuple[Tensor, Tensor, Tensor, List[Tensor]]:
+        """-> the latent as the WaveNet hears it, tones [B, N], the guide's classes [B, N], and the states after it of
+        guide, mouth and emphasis, which are the first of `init_state`."""
+        g, m = self.guide_states, self.guide_states + self.mouth_states
+        # half way between 0 and 1: noise that is silent
+        silent = torch.full(
+            [latent_BDT.shape[0], 1, latent_BDT.shape[2] * self.hop], 0.5, device=latent_BDT.device
+        )
+        sung, new = self.guide.decode_step(
+            latent_BDT, silent, torch.ones([1], device=latent_BDT.device), state[:g]
+        )
+        z, after = self.told(latent_BDT, state[g:m])
+        classes, lifted = self.classes_of(sung[:, 0], state[m])
+        new.extend(after)
+        new.append(lifted)
+        return z, sung[:, 0], classes, new
+
     def decode_step(
         self, latent_BDT: Tensor, noise_B1N: Tensor, temperature: Tensor, state: List[Tensor]
     ) -> Tuple[Tensor, List[Tensor]]:
-        g, m = self.guide_states, self.guide_states + self.mouth_states
-        # half way between 0 and 1: noise that is silent
-        tones, new = self.guide.decode_step(
-            latent_BDT, torch.full_like(noise_B1N, 0.5), temperature, state[:g]
-        )
-        z, after = self.told(latent_BDT, state[g:m])
-        new.extend(after)
-        classes, lifted = self.classes_of(tones[:, 0], state[m])
-        drawn, rings = self.wavenet.say(z, noise_B1N, temperature, state[m + 2 :], classes)
-        audio, settled = self.emphasis.settle(drawn[:, 0] / self.drive, state[m + 1])
-        new.extend([lifted, settled])
+        z, _, classes, new = self.hear(latent_BDT, state)
+        settled = len(new)
+        drawn, rings = self.wavenet.say(z, noise_B1N, temperature, state[settled + 1 :], classes)
+        audio, last = self.emphasis.settle(drawn[:, 0] / self.drive, state[settled])
+        new.append(last)
         new.extend(rings)
         return audio.unsqueeze(1), new
