@@ -314,23 +314,18 @@ def _tiny_guided() -> Config:
     )
 
 
-def _small_wavenet() -> WaveNetConfig:
-    return WaveNetConfig(blocks=2, layers=10, residual=64, skip=128)
-
-
-def _wavenet_training() -> TrainingConfig:
-    return TrainingConfig(
-        batch=2,
-        seconds=0.9,
-        learning_rate=1.5e-3,
-        warm_up_steps=50,
-        ema=0.999,
-        domains_per_step=2,
-        window_s=0.25,
-        shared=True,
-        quietest_db=-12.0,  # mu-law has few classes for whispers
-    )
-
+_SMALL_WAVENET = WaveNetConfig(blocks=2, layers=10, residual=64, skip=128)
+_WAVENET_TRAINING = TrainingConfig(
+    batch=2,
+    seconds=0.9,
+    learning_rate=1.5e-3,
+    warm_up_steps=50,
+    ema=0.999,
+    domains_per_step=2,
+    window_s=0.25,
+    shared=True,
+    quietest_db=-12.0,  # mu-law has few classes for whispers
+)
 
 PRESETS: dict[str, Config] = {
     "live": Config("live", 24000, 128, PitchEncoderConfig(), LiveDecoderConfig()),
@@ -347,18 +342,18 @@ PRESETS: dict[str, Config] = {
         24000,
         128,
         HeardEncoderConfig(),
-        _small_wavenet(),
+        _SMALL_WAVENET,
         domains=DOMAINS[:5],
-        training=replace(_wavenet_training(), solo_share=0.6),
+        training=replace(_WAVENET_TRAINING, solo_share=0.6),
     ),
     "wavenet-guided": Config(
         "wavenet-guided",
         24000,
         128,
         PitchEncoderConfig(),
-        GuidedConfig(wavenet=_small_wavenet()),
+        GuidedConfig(wavenet=_SMALL_WAVENET),
         domains=DOMAINS[:5],
-        training=replace(_wavenet_training(), blur=16.0, own_past=0.3),
+        training=replace(_WAVENET_TRAINING, blur=16.0, own_past=0.3),
     ),
     "live-conv": _live_conv("live-conv", past=0),
     "live-conv-past": _live_conv("live-conv-past", past=1024),

@@ -32,9 +32,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 @pytest.fixture(scope="module")
 def live(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("live") / "c"
-    train(tiny("tiny-live"), data, out, minutes=5, resume=False, steps=1)
-    return out
+    return tinydata.live(data, tmp_path_factory.mktemp("live") / "c")
 
 
 @pytest.fixture(autouse=True)

@@ -26,10 +26,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def live(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("live") / "c"
-    config = replace(preset("tiny-live"), domains=tinydata.DOMAINS)
-    train(config, Dataset.open(data), out, minutes=5, resume=False, steps=1)
-    return out
+    return tinydata.live(Dataset.open(data), tmp_path_factory.mktemp("live") / "c")
 
 
 def command(data: Path, live: Path, out: Path, *more: str) -> list[str]:

@@ -162,9 +162,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 @pytest.fixture(scope="module")
 def live(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("live") / "c"
-    train(replace(preset("tiny-live"), domains=tinydata.DOMAINS), data, out, minutes=5, resume=False, steps=3)
-    return out
+    return tinydata.live(data, tmp_path_factory.mktemp("live") / "c", steps=3)
 
 
 def test_they_learn_behind_a_live_model(data: Dataset, live: Path, tmp_path: Path) -> None:

@@ -30,10 +30,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 @pytest.fixture(scope="module")
 def strings(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished model of one domain."""
-    folder = tmp_path_factory.mktemp("strings") / "c"
-    config = replace(preset("tiny-live"), domains=("strings",))
-    train(config, data, folder, minutes=5, resume=False, steps=20)
-    return folder
+    return tinydata.live(data, tmp_path_factory.mktemp("strings") / "c", 20, ("strings",))
 
 
 def _more(strings: Path) -> Config:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from umtn.config import preset
 from umtn.data.composer import compose
 from umtn.data.score import Score
-from umtn.data.store import Track, save_audio, write_atomically, write_manifest
+from umtn.data.store import Dataset, Track, save_audio, write_atomically, write_manifest
+from umtn.training.loop import train
 
 DOMAINS = ("strings", "piano")
 
@@ -40,3 +43,10 @@ def make(root: Path, rate: int = 8000, seconds: float = 12.0) -> Path:
             tracks.append(Track(path, split, domain, role, len(audio), f"s{index}", "tiny"))
     write_manifest(root, rate, "paired", tracks)
     return root
+
+
+def live(data: Dataset, out: Path, steps: int = 1, domains: tuple[str, ...] = DOMAINS) -> Path:
+    """A `tiny-live` model's checkpoint after so many steps."""
+    config = replace(preset("tiny-live"), domains=domains)
+    train(config, data, out, minutes=5, resume=False, steps=steps)
+    return out

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from umtn.data.store import TARGET_FONT, Dataset, Track, save_audio
+from umtn.data.store import Dataset, Track, floats, one_voice, save_audio
 from umtn.errors import UserError
 
 __all__ = ["guide_of", "make_guides", "with_phases_of"]
@@ -64,12 +64,11 @@ def make_guides(
     rng = np.random.default_rng(seed)
     for domain in domains:
         for split in ("train", "valid"):
-            tracks = data.tracks(split, domain, "domain")
-            for track in [t for t in tracks if t.font == TARGET_FONT] or tracks:
+            for track in one_voice(data.tracks(split, domain, "domain")):
                 path = _path(data, domain, track.score)
                 if not path.exists():
                     tones = play(_sources(data, split, track, rng), domain)
-                    truth = _floats(data.audio(track)[: len(tones)])
+                    truth = floats(data.audio(track)[: len(tones)])
                     late = np.concatenate([np.zeros(lag, np.float32), truth])[: len(tones)]
                     save_audio(path, _whole(with_phases_of(tones, late)))
                 yield track
@@ -77,18 +76,14 @@ def make_guides(
 
 def _sources(data: Dataset, split: str, track: Track, rng: np.random.Generator) -> Audio:
     """What the track plays, by itself and by other instruments in turns."""
-    audio = _floats(data.audio(track))
+    audio = floats(data.audio(track))
     others = [t for t in data.tracks(split) if t.score == track.score and t.role != "evaluation"]
     span = round(SWITCH_S * data.sample_rate)
     for first in range(0, len(audio), span):
         if rng.random() < OTHERS:
-            part = _floats(data.audio(others[rng.integers(len(others))])[first : first + span])
+            part = floats(data.audio(others[rng.integers(len(others))])[first : first + span])
             audio[first : first + len(part)] = part[: len(audio) - first]
     return audio
-
-
-def _floats(samples: NDArray[np.int16]) -> Audio:
-    return np.asarray(samples, np.float32) / np.float32(32768)
 
 
 def _whole(audio: Audio) -> NDArray[np.int16]:

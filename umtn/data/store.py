@@ -23,10 +23,11 @@ from umtn.data.score import Score
 from umtn.errors import UserError
 
 __all__ = [
-    "TARGET_FONT",
     "Dataset",
     "Recording",
     "Track",
+    "floats",
+    "one_voice",
     "save_audio",
     "write_atomically",
     "write_manifest",
@@ -35,7 +36,7 @@ __all__ = [
 FORMAT, VERSION = "umtn-data", 1
 KINDS, SPLITS = ("paired", "plain"), ("train", "valid")
 MANIFEST = "manifest.json"
-TARGET_FONT = "fluidr3"  # one voice per domain: a decoder asked for two fonts at once would learn their blur
+TARGET_FONT = "fluidr3"
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,16 @@ def _read_score(path: Path) -> Score:
         return Score.from_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"score '{path}' cannot be read: {error.strerror}") from error
+
+
+def one_voice(tracks: list[Track]) -> list[Track]:
+    """Those of one font, where there are several: a decoder asked for two fonts at once would learn their blur."""
+    return [t for t in tracks if t.font == TARGET_FONT] or tracks
+
+
+def floats(samples: NDArray[np.int16]) -> NDArray[np.float32]:
+    """Stored samples as audio in [-1, 1)."""
+    return np.asarray(samples, np.float32) / np.float32(32768)
 
 
 def write_manifest(root: Path, sample_rate: int, kind: str, tracks: Sequence[Track]) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from umtn.data.instruments import DOMAINS
 from umtn.data.score import Score
-from umtn.data.store import Dataset, Track
+from umtn.data.store import Dataset, Track, floats
 from umtn.errors import UserError
 
 __all__ = ["ROOM", "Material", "base_of", "in_a_room"]
@@ -97,4 +97,4 @@ def _source(data: Dataset, track: Track, start_s: float, length_s: float, room: 
 
 def _clip(data: Dataset, track: Track, start_s: float, length_s: float) -> Audio:
     first, stop = (round(s * data.sample_rate) for s in (start_s, start_s + length_s))
-    return np.asarray(data.audio(track)[first:stop], dtype=np.float32) / np.float32(32768)
+    return floats(data.audio(track)[first:stop])

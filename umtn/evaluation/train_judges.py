@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from umtn.data.store import Dataset, Track
+from umtn.data.store import Dataset, Track, floats
 from umtn.errors import UserError
 from umtn.evaluation import pitch_judge, timbre_judge
 from umtn.evaluation.pitch_judge import PitchJudge
@@ -63,7 +63,7 @@ def _pitch_example(data: Dataset, tracks: dict[str, list[Track]], rng: Rng) -> t
     track = _choose(rng, tracks)
     n = round(CLIP_S * RATE)
     start = int(rng.integers(0, track.length - n))
-    audio = np.asarray(data.audio(track)[start : start + n], np.float32) / 32768
+    audio = floats(data.audio(track)[start : start + n])
     frames = n // 240 // 2 * 2
     active, onset = reference_rolls(
         data.score(track.score), start / RATE, frames, pitch_judge.LOWEST, pitch_judge.PITCHES, track.highest
@@ -165,7 +165,7 @@ def _timbre_example(data: Dataset, tracks: dict[str, list[Track]], rng: Rng) -> 
     while True:
         track = _choose(rng, tracks)
         start = int(rng.integers(0, track.length - n))
-        audio = np.asarray(data.audio(track)[start : start + n], np.float32) / 32768
+        audio = floats(data.audio(track)[start : start + n])
         if np.sqrt(np.mean(audio**2)) > 10 ** (-45 / 20):
             break
     knots = rng.normal(0, 3.0, 6)

@@ -14,7 +14,7 @@ from torch import Tensor
 from umtn.config import Config, GuidedConfig
 from umtn.data.guides import guide_of
 from umtn.data.rasterize import rasterize
-from umtn.data.store import TARGET_FONT, Dataset, Track
+from umtn.data.store import Dataset, Track, floats, one_voice
 from umtn.errors import UserError
 
 __all__ = ["Batch", "BatchSource", "prefetch"]
@@ -80,7 +80,7 @@ class BatchSource:
         if not tracks:
             need = self.config.training.seconds
             raise UserError(f"Domain '{domain}' has no recording as long as a clip of {need:g} seconds.")
-        return [t for t in tracks if t.font == TARGET_FONT] or tracks
+        return one_voice(tracks)
 
     def _by_score(self) -> dict[str, dict[str, list[Track]]]:
         found: dict[str, dict[str, list[Track]]] = {}
@@ -190,7 +190,7 @@ class BatchSource:
 def _cut(raw: np.ndarray, start: int, samples: int) -> np.ndarray:
     """A stretch of 16-bit sound, silence where it reaches beyond."""
     first = max(start, 0)
-    part = np.asarray(raw[first : start + samples], dtype=np.float32) / 32768.0
+    part = floats(raw[first : start + samples])
     before = first - start
     return np.pad(part, (before, samples - before - len(part)))
 

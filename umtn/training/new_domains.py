@@ -27,13 +27,19 @@ CLIPS = 8  # by which the nearest decoder is found
 GENTLE = 0.4  # of the learning rate: what is already good is not to be shaken
 
 
-def learning_on(config: Config, start: Path, names: Sequence[str]) -> Config:
-    """The config of the model in `start`, of whose domains those named learn on as `config.training` says."""
+def _live(config: Config, start: Path, option: str) -> tuple[Config, LiveDecoderConfig, LiveDecoderConfig]:
+    """The config of the model in `start`, its decoders' and `config`'s; UserError unless both are of `live`'s kind."""
     known = checkpoint.read_config(start)[0]
     if not isinstance(known.decoder, LiveDecoderConfig) or not isinstance(config.decoder, LiveDecoderConfig):
         raise UserError(
-            f"--again trains decoders of the preset 'live'; '{start}' was trained with '{known.preset}'."
+            f"{option} trains decoders of the preset 'live'; '{start}' was trained with '{known.preset}'."
         )
+    return known, known.decoder, config.decoder
+
+
+def learning_on(config: Config, start: Path, names: Sequence[str]) -> Config:
+    """The config of the model in `start`, of whose domains those named learn on as `config.training` says."""
+    known, _, _ = _live(config, start, "--again")
     if missing := [n for n in names if n not in known.domains]:
         raise UserError(
             f"'{start}' has no domain '{missing[0]}' to learn on; it has {', '.join(known.domains)}. "
@@ -46,20 +52,16 @@ def learning_on(config: Config, start: Path, names: Sequence[str]) -> Config:
 
 def widened(config: Config, start: Path, names: Sequence[str]) -> Config:
     """The config of the model in `start` with more domains, which alone learn as `config.training` says."""
-    known = checkpoint.read_config(start)[0]
-    if not isinstance(known.decoder, LiveDecoderConfig) or not isinstance(config.decoder, LiveDecoderConfig):
-        raise UserError(
-            f"--new-domains trains decoders of the preset 'live'; '{start}' was trained with '{known.preset}'."
-        )
+    known, old, new = _live(config, start, "--new-domains")
     if not names:
         raise UserError("--extend wants --new-domains too: the names of the domains that are to be learned.")
     if twice := [n for n in names if n in known.domains or list(names).count(n) > 1]:
         raise UserError(f"'{twice[0]}' is no new domain: '{start}' has {', '.join(known.domains)}.")
-    theirs = {c.domain for c in known.decoder.characters}
-    characters = tuple(c for c in config.decoder.characters if c.domain in names and c.domain not in theirs)
+    theirs = {c.domain for c in old.characters}
+    characters = tuple(c for c in new.characters if c.domain in names and c.domain not in theirs)
     return replace(
         known,
-        decoder=replace(known.decoder, characters=(*known.decoder.characters, *characters)),
+        decoder=replace(old, characters=(*old.characters, *characters)),
         domains=(*known.domains, *names),
         training=replace(config.training, learning=tuple(names), frozen_ear=True),
     )
