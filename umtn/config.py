@@ -306,7 +306,7 @@ def _tiny_guided() -> Config:
     small = WaveNetConfig(blocks=2, layers=3, residual=8, skip=8, classes=32)
     return replace(
         live,
-        preset="tiny-wavenet-guided",
+        preset="tiny-wavenet-live",
         decoder=GuidedConfig(guide=live.decoder, wavenet=small, channels=8, dilations=(1, 2), latent=6),
         training=TrainingConfig(
             batch=4, seconds=0.5, warm_up_steps=2, window_s=0.1, shared=True, own_past=0.3
@@ -337,8 +337,8 @@ PRESETS: dict[str, Config] = {
         WaveNetConfig(),
         training=TrainingConfig(batch=4, seconds=1.0, share_paired=0.0),
     ),
-    "wavenet-live": Config(
-        "wavenet-live",
+    "wavenet-plain": Config(
+        "wavenet-plain",
         24000,
         128,
         HeardEncoderConfig(),
@@ -346,8 +346,8 @@ PRESETS: dict[str, Config] = {
         domains=DOMAINS[:5],
         training=replace(_WAVENET_TRAINING, solo_share=0.6),
     ),
-    "wavenet-guided": Config(
-        "wavenet-guided",
+    "wavenet-live": Config(
+        "wavenet-live",
         24000,
         128,
         PitchEncoderConfig(),
@@ -368,8 +368,8 @@ PRESETS: dict[str, Config] = {
         WaveNetConfig(blocks=2, layers=3, residual=8, skip=8, classes=32),
         training=TrainingConfig(batch=4, seconds=0.25, warm_up_steps=2, share_paired=0.0),
     ),
-    "tiny-wavenet-live": Config(
-        "tiny-wavenet-live",
+    "tiny-wavenet-plain": Config(
+        "tiny-wavenet-plain",
         8000,
         80,
         HeardEncoderConfig(
@@ -383,7 +383,7 @@ PRESETS: dict[str, Config] = {
         WaveNetConfig(blocks=2, layers=3, residual=8, skip=8, classes=32),
         training=TrainingConfig(batch=4, seconds=0.5, warm_up_steps=2, window_s=0.1, shared=True),
     ),
-    "tiny-wavenet-guided": _tiny_guided(),
+    "tiny-wavenet-live": _tiny_guided(),
 }
 
 

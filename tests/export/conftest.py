@@ -27,9 +27,9 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 
 @pytest.fixture(scope="session")
 def wavenet(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    return export_toy(tmp_path_factory.mktemp("wavenet"), "tiny-wavenet-live", ("strings",), *WORDS, hop=64)
+    return export_toy(tmp_path_factory.mktemp("wavenet"), "tiny-wavenet-plain", ("strings",), *WORDS, hop=64)
 
 
 @pytest.fixture(scope="session")
 def guided(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    return export_toy(tmp_path_factory.mktemp("guided"), "tiny-wavenet-guided", ("strings",), *WORDS)
+    return export_toy(tmp_path_factory.mktemp("guided"), "tiny-wavenet-live", ("strings",), *WORDS)

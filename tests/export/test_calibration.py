@@ -15,7 +15,7 @@ from umtn.translator import Translator
 
 def test_maxima_of_every_layer() -> None:
     torch.manual_seed(0)
-    translator = Translator(preset("tiny-wavenet-live"))
+    translator = Translator(preset("tiny-wavenet-plain"))
     decoder, encoder = translator.decoder("strings"), translator.encoder
     assert isinstance(decoder, WaveNetDecoder)
     audio = test_signal(40 * encoder.block, translator.config.sample_rate)  # type: ignore[operator]

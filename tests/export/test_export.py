@@ -119,7 +119,7 @@ def test_wavenet_bundle_holds_its_weights(wavenet: Exported) -> None:
 
 
 def test_a_native_encoder_needs_windows_of_whole_hops() -> None:
-    config = dataclasses.replace(preset("tiny-wavenet-live"), domains=("strings",))
+    config = dataclasses.replace(preset("tiny-wavenet-plain"), domains=("strings",))
     for hop, files in ((80, set()), (64, {"weights/encoder.safetensors"})):
         fit = dataclasses.replace(config, hop=hop)
         translator = Translator(fit).eval().requires_grad_(False)
@@ -214,7 +214,7 @@ def test_verify_names_a_checkpoint_of_another_preset(
     live: Exported, wavenet: Exported, capsys: pytest.CaptureFixture[str]
 ) -> None:
     error = refused(["verify", str(live.bundle), "--checkpoint", str(wavenet.checkpoint)], capsys)
-    assert "preset is tiny-wavenet-live, but the bundle's is tiny-live" in error
+    assert "preset is tiny-wavenet-plain, but the bundle's is tiny-live" in error
 
 
 def test_a_graph_that_differs_is_not_written(

@@ -30,7 +30,7 @@ from umtn.translator import Translator
 @pytest.fixture
 def translator() -> Translator:
     torch.manual_seed(3)
-    return Translator(preset("tiny-wavenet-guided")).eval().requires_grad_(False)
+    return Translator(preset("tiny-wavenet-live")).eval().requires_grad_(False)
 
 
 @pytest.fixture

@@ -167,7 +167,7 @@ def test_the_signal_has_a_level_and_a_seed() -> None:
 @pytest.fixture
 def sampler() -> WaveNetDecoder:
     torch.manual_seed(0)
-    decoder = build_decoder(preset("tiny-wavenet-live"), "strings").eval()
+    decoder = build_decoder(preset("tiny-wavenet-plain"), "strings").eval()
     assert isinstance(decoder, WaveNetDecoder)
     for parameter in decoder.parameters():
         nn.init.normal_(parameter, std=0.4)

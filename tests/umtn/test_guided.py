@@ -31,7 +31,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:
 @pytest.fixture
 def decoder() -> GuidedDecoder:
     torch.manual_seed(2)
-    made = Translator(preset("tiny-wavenet-guided")).decoder("strings").eval()
+    made = Translator(preset("tiny-wavenet-live")).decoder("strings").eval()
     assert isinstance(made, GuidedDecoder)
     return made
 
@@ -166,7 +166,7 @@ def live(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_they_learn_behind_a_live_model(data: Dataset, live: Path, tmp_path: Path) -> None:
-    config = replace(preset("tiny-wavenet-guided"), domains=tinydata.DOMAINS)
+    config = replace(preset("tiny-wavenet-live"), domains=tinydata.DOMAINS)
     with pytest.raises(UserError, match="no guide for 'strings'.*umtn guide"):
         BatchSource(data, config, "train", 0)
     asked: list[str] = []
@@ -200,7 +200,7 @@ def test_they_learn_behind_a_live_model(data: Dataset, live: Path, tmp_path: Pat
 
 
 def test_other_models_have_no_guides(data: Dataset, live: Path, tmp_path: Path) -> None:
-    config = replace(preset("tiny-wavenet-guided"), domains=("strings",))
+    config = replace(preset("tiny-wavenet-live"), domains=("strings",))
     conv = tmp_path / "conv"
     train(
         replace(preset("tiny-live-conv"), domains=("strings",)),

@@ -35,7 +35,7 @@ def test_spectrum() -> None:
     check_contract(CausalSpectrum(8000, 64, 48, 512), 0.1 * torch.randn(2, 1, 64 * 16))
 
 
-@pytest.mark.parametrize("name", ["tiny-live", "tiny-wavenet-live"])
+@pytest.mark.parametrize("name", ["tiny-live", "tiny-wavenet-plain"])
 def test_encoder(name: str) -> None:
     translator = Translator(preset(name)).eval()
     check_contract(translator.encoder, 0.1 * torch.randn(2, 1, translator.config.hop * 20))  # type: ignore[arg-type]
@@ -74,14 +74,14 @@ def test_noise() -> None:
 
 def test_wavenet_decoder() -> None:
     """The contract holds for the sample loop too; a short hop keeps the check short."""
-    config = replace(preset("tiny-wavenet-live"), hop=8)
+    config = replace(preset("tiny-wavenet-plain"), hop=8)
     translator = Translator(config).eval()
     check_contract(translator.decoder("piano"), decoder_input(translator, "piano", 10))
 
 
 def test_wavenet_streams_sample_for_sample() -> None:
     """With the same noise the streamed audio is equal, not merely close."""
-    translator = Translator(preset("tiny-wavenet-live")).eval()
+    translator = Translator(preset("tiny-wavenet-plain")).eval()
     decoder = translator.decoder("piano")
     x = decoder_input(translator, "piano", 6)
     with torch.no_grad():
@@ -97,7 +97,7 @@ def test_wavenet_streams_sample_for_sample() -> None:
 
 
 def test_wavenet_teacher_forced_logits_draw_the_same_samples() -> None:
-    decoder = Translator(preset("tiny-wavenet-live")).eval().decoder("piano")
+    decoder = Translator(preset("tiny-wavenet-plain")).eval().decoder("piano")
     z, noise = torch.randn(1, 6, 4), torch.rand(1, 1, 4 * 80)
     with torch.no_grad():
         condition, state = decoder.condition(z), decoder.init_state(1)
@@ -113,7 +113,7 @@ def test_wavenet_teacher_forced_logits_draw_the_same_samples() -> None:
 
 def test_wavenet_history_is_measured() -> None:
     """Which past classes reach a logit: exactly `history` of them, as declared."""
-    decoder = Translator(preset("tiny-wavenet-live")).eval().decoder("piano")
+    decoder = Translator(preset("tiny-wavenet-plain")).eval().decoder("piano")
     classes, z = torch.randint(32, (1, 160)), torch.zeros(1, 6, 2)
     base = decoder.logits(z, classes)[0, :, 100]
     reached = []

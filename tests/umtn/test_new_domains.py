@@ -131,9 +131,9 @@ def test_slips_get_a_sentence(
         config = widened(preset("tiny-live"), strings, ["kazoo"])
         train(config, data, tmp_path / "a", minutes=5, resume=False, steps=0, extended=strings)
     wavenet = tmp_path / "wavenet"
-    config = replace(preset("tiny-wavenet-live"), domains=("strings",))
+    config = replace(preset("tiny-wavenet-plain"), domains=("strings",))
     train(config, data, wavenet, minutes=5, resume=False, steps=0)
-    with pytest.raises(UserError, match="trained with 'tiny-wavenet-live'"):
+    with pytest.raises(UserError, match="trained with 'tiny-wavenet-plain'"):
         widened(preset("tiny-live"), wavenet, ["piano"])
     command = ["train", "--preset", "tiny-live", "--data", str(data.root), "--out", str(tmp_path / "b")]
     assert main([*command, "--new-domains", "piano"]) == 2

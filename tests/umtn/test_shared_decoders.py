@@ -22,14 +22,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 def _live_like(hop: int = 64) -> Config:
-    """A `live` model whose ear fits tiny-wavenet-live."""
-    ear = preset("tiny-wavenet-live").ear
+    """A `live` model whose ear fits tiny-wavenet-plain."""
+    ear = preset("tiny-wavenet-plain").ear
     assert ear is not None
     return replace(preset("tiny-live"), domains=tinydata.DOMAINS, hop=hop, encoder=ear)
 
 
 def _wavenet() -> Config:
-    return replace(preset("tiny-wavenet-live"), domains=tinydata.DOMAINS, hop=64)
+    return replace(preset("tiny-wavenet-plain"), domains=tinydata.DOMAINS, hop=64)
 
 
 @pytest.fixture(scope="module")

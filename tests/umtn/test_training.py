@@ -38,7 +38,7 @@ def tiny(name: str) -> Config:
     return replace(preset(name), domains=tinydata.DOMAINS)
 
 
-@pytest.mark.parametrize("name", ["tiny-live", "tiny-wavenet-live", "tiny-paper"])
+@pytest.mark.parametrize("name", ["tiny-live", "tiny-wavenet-plain", "tiny-paper"])
 def test_every_preset_learns(name: str, data: Path, tmp_path: Path) -> None:
     trainer = Trainer(tiny(name), Dataset.open(data), tmp_path / "c", minutes=10)
     batches = iter(BatchSource(Dataset.open(data), trainer.config, "train", 0))
@@ -106,8 +106,8 @@ def test_bad_checkpoints_get_a_sentence(data: Path, tmp_path: Path) -> None:
     train(tiny("tiny-live"), Dataset.open(data), out, minutes=5, resume=False, steps=1)
     with pytest.raises(UserError, match="--resume"):
         train(tiny("tiny-live"), Dataset.open(data), out, minutes=5, resume=False)
-    with pytest.raises(UserError, match="preset 'tiny-live', not 'tiny-wavenet-live'"):
-        train(tiny("tiny-wavenet-live"), Dataset.open(data), out, minutes=5, resume=True)
+    with pytest.raises(UserError, match="preset 'tiny-live', not 'tiny-wavenet-plain'"):
+        train(tiny("tiny-wavenet-plain"), Dataset.open(data), out, minutes=5, resume=True)
     with pytest.raises(UserError, match="no checkpoint"):
         train(tiny("tiny-live"), Dataset.open(data), tmp_path / "none", minutes=5, resume=True)
     weights = next(out.glob("weights-*"))
@@ -128,7 +128,7 @@ def test_weights_that_decoders_share_are_stored_once(data: Path, tmp_path: Path)
     sizes = {}
     for shared in (True, False):
         out = tmp_path / str(shared)
-        config = tiny("tiny-wavenet-live")
+        config = tiny("tiny-wavenet-plain")
         config = replace(config, training=replace(config.training, shared=shared))
         trained = train(config, Dataset.open(data), out, minutes=5, resume=False, steps=1).translator
         sizes[shared] = next(out.glob("weights-*")).stat().st_size

@@ -11,8 +11,9 @@ import time
 
 import torch
 
-from umtn.config import WaveNetConfig, preset
+from umtn.config import preset
 from umtn.decoders import teacher_kernel
+from umtn.decoders.guided import GuidedDecoder
 from umtn.decoders.teacher import sample_loss
 from umtn.decoders.wavenet import WaveNetDecoder
 from umtn.errors import UserError
@@ -26,17 +27,17 @@ SECONDS = 0.33
 def table(name: str, clips: int, runs: int) -> str:
     """Microseconds a sample, forward and backward, of each way there is here; the best of `runs`, taken in turns."""
     config = preset(name)
-    c = config.decoder
-    if not isinstance(c, WaveNetConfig):
-        raise UserError(f"Preset '{name}' has no WaveNet decoder; wavenet-live and paper have.")
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    net = build_decoder(config, config.domains[0])
-    assert isinstance(net, WaveNetDecoder)
+    whole = build_decoder(config, config.domains[0])
+    net = whole.wavenet if isinstance(whole, GuidedDecoder) else whole
+    if not isinstance(net, WaveNetDecoder):
+        raise UserError(f"Preset '{name}' has no WaveNet decoder; wavenet-live and paper have.")
     frames = round(SECONDS * config.sample_rate / config.hop)
-    latent = torch.randn(clips, config.latent_channels, frames)
-    classes = torch.randint(1, c.classes, (clips, frames * config.hop))
+    latent = torch.randn(clips, net.latent_channels, frames)
+    classes = torch.randint(1, net.classes, (clips, frames * config.hop))
     past, even = net.before(classes), torch.ones(clips, frames)
+    guide = classes if net.guided else None
     ways = {"PyTorch's products": 0}
     if teacher_kernel.available(net, latent):
         here = {isa: at for isa, at in teacher_kernel.LEVELS.items() if at <= teacher_kernel.level()}
@@ -46,7 +47,7 @@ def table(name: str, clips: int, runs: int) -> str:
         for way, level in ways.items():
             net.zero_grad()
             start = time.thread_time()
-            sample_loss(net, latent, past, classes, even, level).backward()  # type: ignore[no-untyped-call]
+            sample_loss(net, latent, past, classes, even, level, guide).backward()  # type: ignore[no-untyped-call]
             best[way] = min(best[way], (time.thread_time() - start) / classes.numel() * 1e6)
     rows = [f"{name}, one thread      us a sample   of PyTorch's"]
     first = next(iter(best.values()))

@@ -10,6 +10,7 @@ from typing import Any
 
 from umtn.errors import UserError
 from umtn.evaluation.columns import COLUMNS, SIDE_FIGURES, Column
+from umtn.evaluation.means import only_targets
 
 __all__ = ["Change", "changes", "comparison", "read_report"]
 
@@ -76,9 +77,14 @@ def changes(a: dict[str, Any], b: dict[str, Any]) -> list[Change]:
 
 
 def comparison(a: dict[str, Any], b: dict[str, Any]) -> str:
-    """The changes as text; what stayed the same is only counted."""
-    found, names = changes(a, b), [str(r["model"].get("name", "?")) for r in (a, b)]
-    lines = [f"A: {names[0]}", f"B: {names[1]}", *_unlike(a["material"], b["material"]), ""]
+    """The changes as text; what stayed the same is only counted. Targets that only one has are left out."""
+    names = [str(r["model"].get("name", "?")) for r in (a, b)]
+    lines = [f"A: {names[0]}", f"B: {names[1]}", *_unlike(a["material"], b["material"])]
+    a, b, left_out = _on_equal_terms(a, b)
+    if left_out:
+        lines.append(f"Only one of the two was asked for {', '.join(left_out)}: not counted.")
+    lines.append("")
+    found = changes(a, b)
     lines.append(f"{'':<22}{'figure':<30}{'A':>14}{'B':>14}")
     shown = ""
     for change in found:
@@ -89,6 +95,18 @@ def comparison(a: dict[str, Any], b: dict[str, Any]) -> str:
     verdicts = [c.verdict for c in found]
     counts = ", ".join(f"{verdicts.count(v)} {v}" for v in ("better", "worse", "changed", "same"))
     return "\n".join([*lines, "", f"B against A: {counts}"])
+
+
+def _on_equal_terms(a: dict[str, Any], b: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+    """Both reports over the targets that both have, and the names of the others; UserError when they share none."""
+    ours, theirs = a["means"]["targets"], b["means"]["targets"]
+    left_out = [t for t in [*ours, *theirs] if (t in ours) != (t in theirs)]
+    if not left_out:
+        return a, b, []
+    shared = [t for t in ours if t in theirs]
+    if not shared:
+        raise UserError(f"The reports share no target: {', '.join(ours)} and {', '.join(theirs)}.")
+    return only_targets(a, shared), only_targets(b, shared), left_out
 
 
 def _unlike(a: dict[str, Any], b: dict[str, Any]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,15 +14,15 @@ from umtn.evaluation.cost import cost
 from umtn.evaluation.frechet import Timbres
 from umtn.evaluation.judge import Heard, Judges
 from umtn.evaluation.material import Material, base_of
+from umtn.evaluation.means import Row, mean_row, means_of
 from umtn.evaluation.players import Player
 from umtn.evaluation.probes import probe_latent
 from umtn.evaluation.spectra import RATE
 from umtn.evaluation.vibrato import vibrato_probe
 
-__all__ = ["evaluate", "mean_row", "measured_lags"]
+__all__ = ["evaluate", "measured_lags"]
 
 Audio = NDArray[np.float32]
-Row = dict[str, float]
 LAG_PROBE_S, LAG_SOURCES = 20.0, 3
 QUIET_S = 5.0
 NOISE_DBFS = -60.0
@@ -56,7 +55,7 @@ def evaluate(player: Player, material: Material, only: tuple[str, ...] | None = 
             rows.append(_row("model", s, t, model | judges.melody(heard, copies[s])) | {"given_to": given})
             rows.append(_row("copy", s, t, copy | judges.melody(copies[s], copies[s])))
             timbres.add(t, heard.embeddings[sounding], copies[s].embeddings[sounding])
-    means = _means(rows, targets, material)
+    means = means_of(rows, targets, material.sources, material.never_trained)
     timbres.into(means)
     return {
         "model": {"name": player.name, **player.facts, "declared_lag_ms": 1000 * player.declared_lag_s},
@@ -114,35 +113,6 @@ def measured_lags(player: Player, material: Material, targets: tuple[str, ...]) 
 def _row(kind: str, source: str, target: str, figures: Row) -> dict[str, Any]:
     rounded = {k: round(v, 6) if k == "dc" else round(v, 4) for k, v in figures.items()}
     return {"kind": kind, "source": source, "target": target, **rounded}
-
-
-def mean_row(rows: Iterable[dict[str, Any]]) -> Row:
-    """Means of all figures, NaN left out."""
-    columns: dict[str, list[float]] = {}
-    for row in rows:
-        for name, value in row.items():
-            if isinstance(value, float) and np.isfinite(value):
-                columns.setdefault(name, []).append(value)
-    return {name: round(float(np.mean(values)), 4) for name, values in columns.items()}
-
-
-def _means(rows: list[dict[str, Any]], targets: tuple[str, ...], material: Material) -> dict[str, Any]:
-    """Per target and over all, for model, copy and truth; the same over sources never trained on."""
-    found: dict[str, Any] = {"targets": {}, "all": {}, "never_trained": {}, "sources": {}}
-    for kind in ("model", "copy", "truth"):
-        own = [r for r in rows if r["kind"] == kind]
-        new = [r for r in own if r["source"] in material.never_trained]
-        found["all"][kind] = mean_row(own)
-        if new:
-            found["never_trained"][kind] = mean_row(new)
-        for t in targets:
-            found["targets"].setdefault(t, {})[kind] = mean_row(r for r in own if r["target"] == t)
-    if found["never_trained"]:  # the true renderings are the same, but what is compared with sources
-        truth = found["all"]["truth"].items()
-        found["never_trained"]["truth"] = {k: v for k, v in truth if k not in ("ncc", "dtw")}
-    for s in material.sources:
-        found["sources"][s] = mean_row(r for r in rows if r["kind"] == "model" and r["source"] == s)
-    return found
 
 
 def _silence(player: Player, targets: tuple[str, ...], material: Material) -> dict[str, Row]:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from umtn.evaluation.means import average_frechet
+
 __all__ = ["Timbres", "frechet"]
 
 Cloud = NDArray[np.float32]
@@ -57,7 +59,4 @@ class Timbres:
         for target in self.truths:
             for kind, distance in self.distances(target).items():
                 means["targets"][target][kind]["frechet"] = distance
-        for kind, row in means["all"].items():
-            each = [k[kind]["frechet"] for k in means["targets"].values() if "frechet" in k[kind]]
-            if each:
-                row["frechet"] = round(float(np.mean(each)), 3)
+        average_frechet(means)

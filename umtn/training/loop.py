@@ -6,15 +6,12 @@
 WaveNet decoders that follow that model's tones, first all as one, then each on its own:
 
     python -m umtn guide --data data --bundle live.umtn
-    python -m umtn train --preset wavenet-guided --encoder checkpoints/live --data data --out checkpoints/guided \
-        --minutes 45
-
-WaveNet decoders that listen through that model's encoder alone:
-
     python -m umtn train --preset wavenet-live --encoder checkpoints/live --data data --out checkpoints/wavenet \
-        --minutes 45
-    python -m umtn train --preset wavenet-live --data data --out checkpoints/wavenet --minutes 60 \
+        --minutes 90
+    python -m umtn train --preset wavenet-live --data data --out checkpoints/wavenet --minutes 120 \
         --resume --own-decoders
+
+(`wavenet-plain` is the same without tones: the paper's decoder behind that encoder. It needs far longer.)
 
 Other decoders for `live`, behind that model's encoder (`python -m umtn rivals` trains and compares three):
 

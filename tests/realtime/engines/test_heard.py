@@ -30,7 +30,7 @@ from umtn.translator import Translator  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not ISAS, reason="no compiled kernel and no compiler")
 
-TINY = dataclasses.replace(preset("tiny-wavenet-live"), hop=64)
+TINY = dataclasses.replace(preset("tiny-wavenet-plain"), hop=64)
 # nothing a multiple of anything, and no free channel
 ODD = HeardEncoderConfig(
     ear=PitchEncoderConfig(layout=PitchLatent(41, 37, 0, 3), channels=7, dilations=(1,), longest=512),

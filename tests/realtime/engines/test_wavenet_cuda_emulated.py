@@ -279,7 +279,7 @@ def test_a_missing_barrier_is_found(
 
 @pytest.fixture(scope="module")
 def bundle(folder: Path) -> Bundle:
-    checkpoint = make_checkpoint(folder / "checkpoint", "tiny-wavenet-live", ("strings", "piano"))
+    checkpoint = make_checkpoint(folder / "checkpoint", "tiny-wavenet-plain", ("strings", "piano"))
     assert export([str(checkpoint), "-o", str(folder / "toy.umtn")]) == 0
     return Bundle.open(folder / "toy.umtn")
 

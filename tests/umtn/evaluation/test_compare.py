@@ -14,6 +14,7 @@ from umtn import cli_evaluate
 from umtn.errors import UserError
 from umtn.evaluation.columns import COLUMNS, SIDE_FIGURES
 from umtn.evaluation.compare import changes, comparison, read_report
+from umtn.evaluation.means import only_targets
 
 
 def report(**figures: float) -> dict[str, Any]:
@@ -63,6 +64,30 @@ def test_other_material_is_said_aloud() -> None:
     b = report(onset_f1=0.5)
     b["material"] = copy.deepcopy(b["material"]) | {"seconds": 60.0}
     assert "length differ" in comparison(report(onset_f1=0.5), b)
+
+
+def shipped() -> dict[str, Any]:
+    return read_report(Path(__file__).parents[3] / "docs/figures/evaluation.json")
+
+
+def test_targets_that_only_one_report_has_are_left_out_of_every_mean() -> None:
+    whole = shipped()
+    part = only_targets(whole, ("piano", "organ"))
+    rows = [r for r in whole["rows"] if r["kind"] == "model" and r["target"] in ("piano", "organ")]
+    wanted = sum(r["onset_f1"] for r in rows) / len(rows)
+    assert part["means"]["all"]["model"]["onset_f1"] == pytest.approx(wanted, abs=1e-4)
+    text = comparison(whole, part)
+    assert "asked for strings, winds, voice, brass, plucked, mallets: not counted" in text
+    assert "0 better, 0 worse" in text
+    with pytest.raises(UserError, match="share no target: winds and piano, organ"):
+        comparison(only_targets(whole, ("winds",)), part)
+
+
+def test_all_targets_are_the_report_itself() -> None:
+    whole = shipped()
+    again = only_targets(whole, whole["means"]["targets"])["means"]
+    assert again["targets"] == whole["means"]["targets"] and again["sources"] == whole["means"]["sources"]
+    assert again["all"] == whole["means"]["all"] and again["never_trained"] == whole["means"]["never_trained"]
 
 
 def test_a_figure_that_one_report_lacks_is_no_change() -> None:

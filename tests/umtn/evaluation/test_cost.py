@@ -57,7 +57,7 @@ def test_a_checkpoint_counts_encoder_and_one_decoder() -> None:
 
 
 def test_a_guided_checkpoint_is_played_and_counted() -> None:
-    config = replace(preset("tiny-wavenet-guided"), domains=tinydata.DOMAINS)
+    config = replace(preset("tiny-wavenet-live"), domains=tinydata.DOMAINS)
     player = CheckpointPlayer(Translator(config).eval(), "tiny", {})
     found = size(player, "piano")
     decoder = player.translator.decoder("piano")
