@@ -41,6 +41,9 @@ def _register_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentPar
         "--sources", help="comma-separated instruments; NAME+room is one in a noisy room (default: all)"
     )
     parser.add_argument("--targets", help="comma-separated domains (default: all of the model)")
+    parser.add_argument(
+        "--precision", default="auto", metavar="P", help="of WaveNet decoders: auto, int8, bf16, fp32"
+    )
     parser.set_defaults(run=_evaluate)
 
 
@@ -78,7 +81,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     from umtn.evaluation.report import table, write_json
     from umtn.words import words
 
-    player = open_player(args.model)
+    player = open_player(args.model, args.precision)
     chosen = {k: words(v) or None for k, v in (("s", args.sources), ("t", args.targets))}
     data = Dataset.open(args.data)
     material = Material.choose(data, args.start, 60 * args.minutes_per_source, chosen["s"])

@@ -22,6 +22,8 @@ from tests.export.toys import Exported
 from umtn.checkpoint import load
 from umtn.config import preset
 from umtn.decoders.guided import DRIVE, GuidedDecoder
+from umtn.errors import UserError
+from umtn.evaluation.players import open_player
 from umtn.mulaw import mulaw_encode
 from umtn.streaming import Delay, StreamingModule, StreamingSequential
 from umtn.translator import Translator
@@ -63,6 +65,13 @@ def test_the_bundle_holds_all_that_plays_it(guided: Exported) -> None:
     }
     tensors, metadata = read_safetensors(bundle.read("weights/strings.mouth.safetensors"))
     assert len(tensors) == len(decoder.mouth.state_dict()) and json.loads(metadata["mouth"])["latent"] == 6
+
+
+def test_it_is_evaluated_in_the_precision_asked_for(guided: Exported) -> None:
+    player = open_player(guided.bundle, "fp32")
+    assert player.facts["precision"] == "fp32" and player.facts["engine"] == "wavenet-cpu"
+    with pytest.raises(UserError, match="unknown precision 'fp8'"):
+        open_player(guided.bundle, "fp8")
 
 
 def test_the_probe_tells_what_the_loop_alone_hears_and_draws(

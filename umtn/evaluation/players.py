@@ -84,13 +84,17 @@ class CheckpointPlayer:
 class BundlePlayer:
     """A bundle one block at a time, on the engine that a performer would get."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, precision: str = "auto") -> None:
+        """precision: of the native engine of WaveNet decoders; UserError where there are none."""
         from export.bundle import Bundle
         from realtime.engines import load_engine
+        from realtime.engines.tensors import weights_kind
 
         try:
             bundle = Bundle.open(path)
-            self._engine = load_engine(bundle, seed=0, live=False)
+            if precision != "auto" and weights_kind(bundle) != "wavenet":
+                raise UserError(f"--precision is for WaveNet decoders, and '{path.name}' has none.")
+            self._engine = load_engine(bundle, seed=0, precision=precision, live=False)
         except ValueError as error:  # of the bundle or of the engine: both are sentences
             raise UserError(str(error)) from None
         self.bundle = bundle
@@ -103,6 +107,8 @@ class BundlePlayer:
             "engine": self._engine.name,
             "notes": manifest.notes,
         }
+        if chosen := getattr(self._engine, "precision", ""):
+            self.facts["precision"] = chosen
         self._block = manifest.block
 
     def latent(self, audio: Audio) -> Audio:
@@ -124,9 +130,11 @@ class BundlePlayer:
         return {t: o[: len(audio)] for t, o in out.items()}
 
 
-def open_player(path: Path) -> Player:
-    """A checkpoint's folder or a bundle's file; UserError when it is neither."""
+def open_player(path: Path, precision: str = "auto") -> Player:
+    """A checkpoint's folder or a bundle's file; UserError when it is neither. precision: as in BundlePlayer."""
     if path.is_dir():
+        if precision != "auto":
+            raise UserError(f"--precision is for bundles; the checkpoint '{path}' plays in float32.")
         from umtn import checkpoint
 
         config, progress = checkpoint.read_config(path)
@@ -139,4 +147,4 @@ def open_player(path: Path) -> Player:
         return CheckpointPlayer(checkpoint.load(path), path.name, facts)
     if not path.exists():
         raise UserError(f"'{path}' does not exist; a bundle (NAME.umtn) or a checkpoint's folder is wanted.")
-    return BundlePlayer(path)
+    return BundlePlayer(path, precision)

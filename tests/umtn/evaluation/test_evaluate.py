@@ -130,11 +130,19 @@ def test_a_bundle_is_played_block_by_block(tmp_path: Path) -> None:
         (("--targets", "kazoo"), "no domain 'kazoo'"),
         (("--start", "9999"), "do not lie in a score"),
         (("--minutes-per-source", "0"), "do not lie in a score"),
+        (("--precision", "int8"), "plays in float32"),
     ],
 )
 def test_slips_are_told_in_one_sentence(data: Path, tiny: Path, more: tuple[str, ...], message: str) -> None:
     with pytest.raises(UserError, match=message):
         run("evaluate", tiny, "--data", data, *more)
+
+
+def test_precision_is_of_wavenets_alone(tmp_path: Path) -> None:
+    path = tmp_path / "fake.umtn"
+    write_fake_bundle(path, identity=True)
+    with pytest.raises(UserError, match="'fake.umtn' has none"):
+        open_player(path, "int8")
 
 
 def test_no_model_and_no_data(data: Path, tiny: Path, tmp_path: Path) -> None:
