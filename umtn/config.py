@@ -353,7 +353,7 @@ PRESETS: dict[str, Config] = {
         PitchEncoderConfig(),
         GuidedConfig(wavenet=_SMALL_WAVENET),
         domains=DOMAINS[:5],
-        training=replace(_WAVENET_TRAINING, blur=16.0, own_past=0.3),
+        training=replace(_WAVENET_TRAINING, batch=1, seconds=1.9, window_s=1.25, blur=16.0, own_past=0.8),
     ),
     "live-conv": _live_conv("live-conv", past=0),
     "live-conv-past": _live_conv("live-conv-past", past=1024),

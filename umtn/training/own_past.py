@@ -15,6 +15,8 @@ from umtn.mulaw import mulaw_encode
 
 __all__ = ["own_past"]
 
+COOLEST = 0.5  # performers turn the temperature down, and each draws another past
+
 
 @torch.no_grad()
 def own_past(
@@ -35,8 +37,9 @@ def own_past(
     b, n = guide_BN.shape
     loop = NativeLoop(weights, precision, b)
     noise = torch.rand(b, n, generator=generator, device=generator.device).cpu().numpy()
+    warmth = torch.rand(b, generator=generator, device=generator.device).cpu()
     audio = torch.zeros(b, n)
     told, guide = (x.contiguous().cpu().numpy() for x in (told_BDT.float(), guide_BN.int()))
-    loop.decode(told, noise, torch.ones(b).numpy(), audio.numpy(), guide)
+    loop.decode(told, noise, (COOLEST + (1 - COOLEST) * warmth).numpy(), audio.numpy(), guide)
     loop.close()
     return net.before(mulaw_encode(audio, net.classes)).to(guide_BN.device)
