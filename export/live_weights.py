@@ -179,6 +179,8 @@ def parameters(module: StreamingModule) -> dict[str, Tensor]:
 
 def smallest(value: Tensor) -> Tensor:
     """In 16 bits if it loses nothing there."""
+    if not value.is_floating_point():
+        return value
     half = value.half()
     return half if torch.equal(half.float(), value) else value
 

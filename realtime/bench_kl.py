@@ -1,7 +1,7 @@
 """`python -m realtime.bench --kl`: what int8 and bf16 cost a bundle's WaveNet decoders on real sound, in nats a sample.
 
-Each decoder plays what the bundle's encoder hears in a recording, in fp32; the others hear the same samples and say
-what they would have expected next (Kullback-Leibler divergence from fp32, temperature 1).
+Each decoder plays what the bundle's encoder hears in a recording, in fp32, at the bundle's temperature; the others hear
+the same samples and say what they would have expected next (Kullback-Leibler divergence from fp32, as trained).
 """
 
 from __future__ import annotations
@@ -38,16 +38,17 @@ def divergences(path: Path, sound: Path | None = None) -> dict[str, Any]:
             figures[precision] = "not to be had on this CPU"
             continue
         found: dict[str, str] = {}
-        for weights, domain in zip(engine.weights, bundle.manifest.domains):
+        for number, (weights, domain) in enumerate(zip(engine.weights, bundle.manifest.domains)):
             if precision == "int8" and weights.calibration is None:
                 raise UserError(
                     f"{bundle.path.name} holds no calibration for int8; export it again with --calibrate"
                 )
             exact, other = NativeLoop(weights, "fp32"), NativeLoop(weights, precision)
-            nats = [
-                divergence(exact, other, z, random.random(z.shape[1] * weights.hop, dtype=np.float32))
-                for z in latents
-            ]
+            nats = []
+            for z in latents:
+                told, guide = engine.told(number, z)
+                noise = random.random(z.shape[1] * weights.hop, dtype=np.float32)
+                nats.append(divergence(exact, other, told, noise, guide, bundle.manifest.temperature))
             found[domain.id] = f"{np.mean(nats):.1e} nats a sample, {max(nats):.1e} in the worst second"
         figures[precision] = found
     return figures

@@ -121,7 +121,8 @@ class WaveNetConfig:
 @dataclass(frozen=True)
 class GuidedConfig:
     """umtn.decoders.guided: a WaveNet that hears the tones of a `live` decoder, and the latent through a mouth that
-    says `latent` numbers a hop; `emphasis` of the sound that it draws."""
+    says `latent` numbers a hop; `emphasis` of the sound that it draws; `lean`: the guide's share of what the WaveNet
+    hears as its own past."""
 
     kind: str = "guided"
     guide: LiveDecoderConfig = field(default_factory=LiveDecoderConfig)
@@ -130,6 +131,7 @@ class GuidedConfig:
     dilations: tuple[int, ...] = (1, 2, 4, 8, 16)
     latent: int = 96
     emphasis: float = 0.85
+    lean: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -353,7 +355,7 @@ PRESETS: dict[str, Config] = {
         PitchEncoderConfig(),
         GuidedConfig(wavenet=_SMALL_WAVENET),
         domains=DOMAINS[:5],
-        training=replace(_WAVENET_TRAINING, batch=1, seconds=1.9, window_s=1.25, blur=16.0, own_past=0.8),
+        training=replace(_WAVENET_TRAINING, blur=16.0, own_past=0.3),
     ),
     "live-conv": _live_conv("live-conv", past=0),
     "live-conv-past": _live_conv("live-conv-past", past=1024),

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["compand", "expand", "mulaw_decode", "mulaw_encode"]
+__all__ = ["compand", "expand", "leaning", "mulaw_decode", "mulaw_encode"]
 
 
 def compand(x: Tensor, classes: int = 256) -> Tensor:
@@ -31,3 +31,11 @@ def mulaw_decode(c: Tensor, classes: int = 256) -> Tensor:
     """Class -> audio (float32)."""
     half = classes // 2
     return expand((c - half).to(torch.float32) / (half - 1), classes)
+
+
+def leaning(classes: int, lean: float) -> Tensor:
+    """[A, A] int32: the class nearest to (1 - lean) of the second index' sound and lean of the first's."""
+    audio = mulaw_decode(torch.arange(classes), classes).double()
+    wanted = lean * audio[:, None] + (1 - lean) * audio[None, :]
+    borders = (audio[1:-1] + audio[2:]) / 2
+    return (torch.bucketize(wanted, borders) + 1).to(torch.int32)

@@ -54,14 +54,14 @@ def build_decoder(config: Config, domain: str) -> Decoder:
     if isinstance(d, ConvDecoderConfig):
         return ConvDecoder(config.hop, layout, d.channels, d.strides, d.dilations, d.later, d.bands, d.past)
     if isinstance(d, GuidedConfig):
-        wavenet = _wavenet(config, d.wavenet, d.latent, guided=True)
+        wavenet = _wavenet(config, d.wavenet, d.latent, d.lean)
         guide = _live(config, d.guide, layout, domain)
         return GuidedDecoder(guide, wavenet, layout, d.channels, d.dilations, d.emphasis)
     return _live(config, d, layout, domain)
 
 
-def _wavenet(config: Config, d: WaveNetConfig, latent: int, guided: bool = False) -> WaveNetDecoder:
-    return WaveNetDecoder(latent, config.hop, d.blocks, d.layers, d.residual, d.skip, d.classes, guided)
+def _wavenet(config: Config, d: WaveNetConfig, latent: int, lean: float | None = None) -> WaveNetDecoder:
+    return WaveNetDecoder(latent, config.hop, d.blocks, d.layers, d.residual, d.skip, d.classes, lean)
 
 
 def _live(config: Config, d: LiveDecoderConfig, layout: PitchLatent, domain: str) -> LiveDecoder:

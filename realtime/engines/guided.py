@@ -167,20 +167,27 @@ class Front:
         self._say.reset()
         self.emphasis.reset()
 
+    def tell(self, latent: np.ndarray, heard: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What the loop is told of `heard` [D, T], block by block through the buffer `latent`: [D', T] and the guide's
+        classes [N]. Leaves it reset."""
+        frames = latent.shape[2]
+        told, guide = [], []
+        self.reset()
+        for first in range(0, heard.shape[1], frames):
+            latent[0] = heard[:, first : first + frames]
+            self.step()
+            told.append(self.told[0].copy())
+            guide.append(self.guide[0].copy())
+        self.reset()
+        return np.concatenate(told, axis=1), np.concatenate(guide)
+
     def check(self, probe: dict[str, np.ndarray], domain: str, latent: np.ndarray, tolerance: float) -> str:
         """What it computes otherwise than the bundle's probe, in words; "" where nothing. Leaves it reset."""
-        frames, samples = latent.shape[2], self.guide.shape[1]
-        heard, told, guide = probe["latent"], probe[f"told.{domain}"], probe[f"guide.{domain}"]
-        error, moved, furthest = 0.0, 0, 0
-        self.reset()
-        for i in range(heard.shape[1] // frames):
-            latent[0] = heard[:, i * frames : (i + 1) * frames]
-            self.step()
-            off = np.abs(self.told[0] - told[:, i * frames : (i + 1) * frames])
-            error = max(error, float(np.nan_to_num(off, nan=np.inf).max()))
-            by = np.abs(self.guide[0] - guide[i * samples : (i + 1) * samples])
-            moved, furthest = moved + int((by > 0).sum()), max(furthest, int(by.max()))
-        self.reset()
+        guide = probe[f"guide.{domain}"]
+        told, classes = self.tell(latent, probe["latent"])
+        error = float(np.nan_to_num(np.abs(told - probe[f"told.{domain}"]), nan=np.inf).max())
+        by = np.abs(classes - guide)
+        moved, furthest = int((by > 0).sum()), int(by.max())
         if not error <= tolerance:
             return f"the mouth (off by {error:.2g}, allowed {tolerance:.2g})"
         if furthest > 1 or moved > MOST_MOVED * len(guide):

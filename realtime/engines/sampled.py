@@ -65,6 +65,12 @@ class SampledEngine(BufferedEngine):
             for front, loop in zip(self._fronts, loops, strict=True)
         ]
 
+    def told(self, domain: int, latent: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """What a domain's loop is told of a latent [D, T], whole blocks from a fresh state: [D', T] and, if guided, its
+        guide's classes [N]."""
+        front = self._fronts[domain]
+        return (latent, None) if front is None else front.tell(self.buffers.latent, latent)
+
     def _probed(self, bundle: Bundle, probe: dict[str, np.ndarray]) -> list[Probed]:
         """What the probe tells of each domain's loop."""
         return [

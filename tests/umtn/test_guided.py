@@ -19,7 +19,7 @@ from umtn.decoders.guided import DRIVE, GuidedDecoder
 from umtn.decoders.wavenet import WaveNetDecoder
 from umtn.emphasis import Emphasis
 from umtn.errors import UserError
-from umtn.mulaw import mulaw_decode, mulaw_encode
+from umtn.mulaw import leaning, mulaw_decode, mulaw_encode
 from umtn.training.batches import BatchSource
 from umtn.training.loop import train
 from umtn.training.own_past import own_past
@@ -72,7 +72,7 @@ def test_a_guided_wavenet_draws_what_it_was_trained_to(decoder: GuidedDecoder) -
             condition[:, :, n // net.hop], uniform, torch.full((1,), 1e-4), fresh, guide[:, n]
         )
         now.append(y)
-        after[0] = (classes[:, n] - 16).unsqueeze(1)
+        after[0] = (net.leaned[guide[:, n], classes[:, n]].long() - 16).unsqueeze(1)
         fresh = after
     best = logits[:, 1:, :40].argmax(dim=1) + 1
     assert (torch.stack(now, dim=1) == best).float().mean() > 0.97
@@ -213,3 +213,17 @@ def test_other_models_have_no_guides(data: Dataset, live: Path, tmp_path: Path) 
     )
     with pytest.raises(UserError, match="has no decoders of the kind that guides"):
         train(config, data, tmp_path / "a", minutes=5, resume=False, steps=0, encoder=conv)
+
+
+def test_the_past_leans_on_the_guide() -> None:
+    sound, table = mulaw_decode(torch.arange(32), 32), leaning(32, 0.25)
+    wanted = 0.25 * sound[:, None] + 0.75 * sound[None, :]
+    nearest = (wanted[..., None] - sound[1:]).abs().amin(dim=2)
+    assert torch.allclose((wanted - sound[table.long()]).abs(), nearest, atol=1e-7)
+    assert table.min() >= 1 and table[16, 16] == 16  # silence leaning on silence is silence
+    assert (leaning(32, 0.0)[5, 1:] == torch.arange(1, 32)).all() and (leaning(32, 1.0)[5] == 5).all()
+    torch.manual_seed(0)
+    net = WaveNetDecoder(4, 8, 1, 3, 8, 8, 32, lean=1.0).eval()
+    latent, guide = torch.randn(1, 4, 6), torch.randint(1, 32, (1, 48))
+    one, two = (net.logits(latent, torch.randint(1, 32, (1, 48)), guide_BN=guide) for _ in range(2))
+    assert torch.equal(one, two)  # wholly leaning it does not hear itself at all

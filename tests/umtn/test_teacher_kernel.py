@@ -15,7 +15,9 @@ CLIPS, FRAMES = 2, 12
 
 def decoder(hop: int = 64, guided: bool = False) -> WaveNetDecoder:
     torch.manual_seed(5)
-    return WaveNetDecoder(12, hop, blocks=2, layers=5, residual=32, skip=64, classes=96, guided=guided)
+    return WaveNetDecoder(
+        12, hop, blocks=2, layers=5, residual=32, skip=64, classes=96, lean=0.5 if guided else None
+    )
 
 
 @pytest.mark.parametrize("name", teacher_kernel.LEVELS)

@@ -85,8 +85,8 @@ def sample_loss(
     """Nats a sample, -log p(class | the classes before it, guide, latent), as a mean weighted by frame.
 
     past_BN: the class that the decoder is told came before each sample. guide_BN: the guide's, for a decoder that has
-    one. level: one of `teacher_kernel.LEVELS`' values, 0 for PyTorch's products (default: the best there is). In mixed
-    precision; gradients flow to all.
+    one. level: one of `teacher_kernel.LEVELS`' values, 0 for PyTorch's products (default: the best
+    there is). In mixed precision; gradients flow to all.
     """
     if level is None:
         level = teacher_kernel.level() if teacher_kernel.available(decoder, latent_BDT) else 0

@@ -2,7 +2,9 @@
 
 Training is teacher-forced and parallel (`logits`); playing is sequential (`decode_step`), with the past of
 every dilated layer in a ring. A `guided` one is told, sample by sample, the class of a sound that it may follow: the
-embedding has a second half for it. Legend: L layer, R residual, S skip, A classes, N sample, T latent frame.
+embedding has a second half for it. And its past leans on that sound: what it hears of itself is a blend of its draw and
+its guide, else the noise of its draws rings on in it.
+Legend: L layer, R residual, S skip, A classes, N sample, T latent frame.
 """
 
 from typing import Callable, List, Tuple
@@ -13,7 +15,7 @@ from torch import Tensor, nn
 
 from umtn.decoders.base import Decoder
 from umtn.decoders.teacher import gated, with_past
-from umtn.mulaw import mulaw_decode
+from umtn.mulaw import leaning, mulaw_decode
 
 __all__ = ["WaveNetDecoder", "draw"]
 
@@ -33,9 +35,11 @@ def draw(logits_BA: Tensor, uniform_B: Tensor, temperature: Tensor) -> Tensor:
 class WaveNetDecoder(Decoder):
     """latent_BDT and uniform noise -> audio_B1N (Mor et al. 2018, section 3.2; van den Oord et al. 2016).
 
-    State: the last class drawn (0 = silence, so that a zero state starts from silence), the ring position, and
-    per layer a ring [B, R, dilation] of its past input.
+    State: the last class, leaning if guided (0 = silence, so that a zero state starts from silence), the ring position,
+    and per layer a ring [B, R, dilation] of its past input.
     """
+
+    leaned: Tensor  # [the guide's class, the one drawn]
 
     def __init__(
         self,
@@ -46,10 +50,14 @@ class WaveNetDecoder(Decoder):
         residual: int,
         skip: int,
         classes: int,
-        guided: bool = False,
+        lean: float | None = None,
     ) -> None:
+        """lean: how far the past leans on the guide, 0 to 1; None: there is no guide."""
         super().__init__(latent_channels, hop, needs_noise=True)
+        guided = lean is not None
         self.residual, self.skip, self.classes, self.guided = residual, skip, classes, guided
+        table = torch.zeros([0, 0], dtype=torch.int32) if lean is None else leaning(classes, lean)
+        self.register_buffer("leaned", table, persistent=guided)
         self.dilations: List[int] = [2**i for _ in range(blocks) for i in range(layers)]
         n = len(self.dilations)
         self.embed = nn.Embedding(2 * classes if guided else classes, residual)
@@ -78,6 +86,14 @@ class WaveNetDecoder(Decoder):
         return F.pad(classes_BN[:, :-1], [1, 0], value=self.classes // 2)
 
     @torch.jit.unused
+    def lean_on(self, past_BN: Tensor, guide_BN: Tensor | None) -> Tensor:
+        """The classes before each sample as the sample loop is told them: leaning on the guide's there, if any.
+
+        Not while training: a net that learns with a leaning past takes the guide out of it again.
+        """
+        return past_BN if guide_BN is None else self.leaned[self.before(guide_BN), past_BN].long()
+
+    @torch.jit.unused
     def logits(
         self,
         latent_BDT: Tensor,
@@ -88,12 +104,12 @@ class WaveNetDecoder(Decoder):
     ) -> Tensor:
         """Teacher-forced: logits [B, A, N] for each sample given those before it; N = T * hop.
 
-        past_BN: what the decoder is told came before each sample (default: the truth). guide_BN: the guide's class at
-        each sample.
+        past_BN: what the decoder is told came before each sample (default: the truth, leaning). guide_BN: the guide's
+        class at each sample.
         watch(name, x_BNC) is shown what goes into every product: "input" and "gated" of each layer, "head", "classify".
         """
         watch = watch or (lambda name, x: None)
-        past = self.before(classes_BN) if past_BN is None else past_BN
+        past = self.lean_on(self.before(classes_BN), guide_BN) if past_BN is None else past_BN
         condition = self.condition(latent_BDT).transpose(1, 2).split(self._condition_widths(), dim=2)
         h = self.embed(past)
         if guide_BN is not None:
@@ -172,7 +188,10 @@ class WaveNetDecoder(Decoder):
         y = F.linear(F.relu(total), self.head.weight[:, :, 0], self.head.bias) + condition_BC[:, 2 * r * i :]
         logits = F.linear(F.relu(y), self.classify.weight[:, :, 0], self.classify.bias)
         drawn = draw(logits, uniform_B, temperature)
-        return drawn, [(drawn - half).unsqueeze(1), position + 1] + new
+        kept = drawn
+        if guide_B is not None:
+            kept = self.leaned[guide_B, drawn].long()
+        return drawn, [(kept - half).unsqueeze(1), position + 1] + new
 
     def decode_step(
         self, latent_BDT: Tensor, noise_B1N: Tensor, temperature: Tensor, state: List[Tensor]

@@ -40,6 +40,7 @@ def play(
     noise: np.ndarray,
     forced: np.ndarray | None = None,
     guide: np.ndarray | None = None,
+    temperature: float = 1.0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Latent [D, T] and noise [T * hop] through a loop of one stream: audio [N], classes [N], logits [N, A].
 
@@ -48,13 +49,13 @@ def play(
     w, n = loop.weights, latent.shape[1] * loop.weights.hop
     audio, classes = np.zeros((1, n), np.float32), np.zeros((1, n), np.int32)
     logits = np.zeros((1, n, w.classes), np.float32)
-    temperature = np.ones(1, np.float32)
+    warmth = np.full(1, temperature, np.float32)
     for frame in range(latent.shape[1]):
         piece = slice(frame * w.hop, (frame + 1) * w.hop)
         loop.condition(0, np.ascontiguousarray(latent[:, frame]))
         loop.run(
             noise[None, piece],
-            temperature,
+            warmth,
             audio[:, piece],
             None if forced is None else forced[None, piece],
             classes[:, piece],
@@ -70,14 +71,16 @@ def divergence(
     latent: np.ndarray,
     noise: np.ndarray,
     guide: np.ndarray | None = None,
+    temperature: float = 1.0,
 ) -> float:
     """Mean Kullback-Leibler divergence of the other's next-sample distributions from the reference's, in nats.
 
-    Both hear the reference's samples (and a guide, where they are guided), so that each is a comparison of its own.
+    Both hear the reference's samples, drawn at the temperature (and a guide, where they are guided), so that each is a
+    comparison of its own; the distributions themselves are those of temperature 1.
     """
     reference.reset()
     other.reset()
-    _, classes, wanted = play(reference, latent, noise, guide=guide)
+    _, classes, wanted = play(reference, latent, noise, None, guide, temperature)
     _, _, got = play(other, latent, noise, classes, guide)
     reference.reset()
     other.reset()

@@ -20,7 +20,7 @@ from realtime.native.handle import Handle
 
 __all__ = ["ISAS", "PRECISIONS", "NativeLoop", "supported"]
 
-ABI = 3
+ABI = 4
 PRECISIONS = ("fp32", "bf16", "int8")
 ISAS = ("plain", "avx2", "avxvnni", "avx512", "neon")
 _FASTEST_FIRST = ("avx512", "avxvnni", "avx2", "neon", "plain")
@@ -49,7 +49,7 @@ class _Weights(ctypes.Structure):
             (n, c_void_p)
             for n in ("embed", "condition", "condition_bias", "dilated", "output", "output_bias")
         ),
-        *((n, c_void_p) for n in ("head", "head_bias", "classify", "classify_bias", "audio")),
+        *((n, c_void_p) for n in ("head", "head_bias", "classify", "classify_bias", "audio", "leaned")),
     ]
 
 
@@ -150,7 +150,9 @@ class NativeLoop(SampleLoop):
         tables = [rows(kind) for kind in ("dilated.{}.weight", "output.{}.weight", "output.{}.bias")]
         plain = [a[k].ctypes.data for k in ("embed.weight", "condition.weight", "condition.bias")]
         head = [a[f"{k}.{p}"].ctypes.data for k in ("head", "classify") for p in ("weight", "bias")]
-        given = _Weights(*plain, *(ctypes.addressof(t) for t in tables), *head, audio.ctypes.data)
+        given = _Weights(
+            *plain, *(ctypes.addressof(t) for t in tables), *head, audio.ctypes.data, _address(w.leaned)
+        )
         scale = None
         if steps is not None:
             scale = _Steps(*(getattr(steps, n).ctypes.data for n in ("input", "gated", "head", "classify")))

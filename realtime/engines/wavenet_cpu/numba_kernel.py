@@ -118,6 +118,7 @@ def run(
         guide_embed,
         guide_past,
         guide_now,
+        leaned,
         past,
         now,
         outputs,
@@ -201,4 +202,6 @@ def run(
         last[0] = drawn
         if forced.shape[0] > 0:
             last[0] = min(max(forced[i], 0), scores.shape[0] - 1)
+        if guide.shape[0] > 0:
+            last[0] = leaned[hint, last[0]]
         last[2] = time + 1

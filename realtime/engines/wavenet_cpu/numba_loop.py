@@ -104,7 +104,12 @@ class _pack:
         dilated = [a[f"dilated.{i}.weight"] for i in range(n)]
         past = np.stack([np.ascontiguousarray(m[:, :, 0].T) for m in dilated])
         now = np.stack([np.ascontiguousarray(m[:, :, 1].T) for m in dilated])
-        tables = (*_first(embed[: w.classes], past[0], now[0]), *_first(embed[w.classes :], past[0], now[0]))
+        leaned = np.zeros((0, 0), np.int32) if w.leaned is None else w.leaned
+        tables = (
+            *_first(embed[: w.classes], past[0], now[0]),
+            *_first(embed[w.classes :], past[0], now[0]),
+            leaned,
+        )
         outputs, biases = np.zeros((n, r, r + s), np.float32), np.zeros((n, r + s), np.float32)
         for i in range(n):
             rows = a[f"output.{i}.weight"][:, :, 0].T

@@ -56,8 +56,11 @@ class NumpyLoop(ArrayLoop):
                 piece.classes[:, i] = drawn
             if piece.logits is not None:
                 piece.logits[:, i] = y
-            forced = piece.forced
-            self._last[:] = drawn if forced is None else forced[:, i].clip(0, self.weights.classes - 1)
+            a, leaned = self.weights.classes, self.weights.leaned
+            kept = drawn if piece.forced is None else piece.forced[:, i].clip(0, a - 1)
+            if leaned is not None and piece.guide is not None:
+                kept = leaned[piece.guide[:, i].clip(0, a - 1), kept]
+            self._last[:] = kept
             self._time[0] += 1
 
     def _logits(self, guide: np.ndarray | None) -> np.ndarray:

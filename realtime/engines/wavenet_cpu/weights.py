@@ -101,6 +101,7 @@ class WavenetWeights:
     latent: int
     hop: int
     calibration: Calibration | None = None
+    leaned: np.ndarray | None = None  # guided: [A, A] int32, the class kept of [the guide's, the one drawn]
 
     @property
     def layers(self) -> int:
@@ -152,7 +153,8 @@ class WavenetWeights:
                 *(arrays[f"calibration.{key}"] for key in ("input", "gated", "head", "classify"))
             )
         dilations = tuple(2**i for _ in range(blocks) for i in range(layers // blocks))
-        return cls(clean, dilations, r, s, a, d, hop, calibration)
+        leaned = _leaned(arrays, a, name) if rows == 2 * a else None
+        return cls(clean, dilations, r, s, a, d, hop, calibration, leaned)
 
     @classmethod
     def from_safetensors(cls, data: bytes, name: str = "the weights") -> WavenetWeights:
@@ -169,9 +171,19 @@ class WavenetWeights:
         except (KeyError, ValueError, TypeError):
             raise UserError(f"{name} does not say which decoder it is; export the bundle again") from None
         weights = cls.from_arrays(arrays, hop, blocks, name)
-        for array in weights.arrays.values():
+        for array in (*weights.arrays.values(), *([] if weights.leaned is None else [weights.leaned])):
             array.flags.writeable = False
         return weights
+
+
+def _leaned(arrays: Mapping[str, np.ndarray], classes: int, name: str) -> np.ndarray:
+    """What a guided decoder keeps of each pair of classes, checked: the kernels look it up without a question."""
+    table = arrays.get("leaned")
+    if table is None or table.shape != (classes, classes) or table.min() < 0 or table.max() >= classes:
+        raise UserError(
+            f"{name} is guided, but does not say how its past leans on the guide; export the bundle again"
+        )
+    return np.ascontiguousarray(table, np.int32)
 
 
 def _shapes(layers: int, rows: int, a: int, r: int, s: int, d: int) -> dict[str, tuple[int, ...]]:

@@ -1,7 +1,7 @@
 """The sample loop on a GPU: the same interface as the CPU's loops, a launch for each piece of audio.
 
-State (rings, last class) lives in the GPU's memory between launches. Nothing is allocated after the first call
-of each size.
+State (rings, last class: leaned where guided) lives in the GPU's memory between launches. Nothing is allocated
+after the first call of each size.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ CLUSTERS = (16, 8, 1)  # the larger, the fewer hops through L2; 16 only on some 
 PATIENCE_S = 0.5
 _COUNTS = 1 << 32
 _MODEL = (
-    "layers", "head", "embed", "output_bias", "classify_bias", "audio_of", "dilation", "ring_start", "ring",
-    "last", "mail", "token", "error",
+    "layers", "head", "embed", "leaned", "output_bias", "classify_bias", "audio_of", "dilation", "ring_start",
+    "ring", "last", "mail", "token", "error",
 )  # fmt: skip
 
 
@@ -80,7 +80,8 @@ class CudaLoop(SampleLoop):
         self.plan = plan
         packed = pack(self.weights, plan, mulaw_table(self.weights.classes))
         slots, b = sum(self.weights.dilations), self.streams
-        at = {key: self._put(array) for key, array in packed.items()}
+        at = {"leaned": 0}  # null, unless the decoder is guided
+        at |= {key: self._put(array) for key, array in packed.items()}
         empty = {
             "ring": b * slots * plan.residual * 2,
             "last": 4 * b,

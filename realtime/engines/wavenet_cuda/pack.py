@@ -80,11 +80,13 @@ def pack(weights: WavenetWeights, plan: Plan, audio: np.ndarray) -> Packed:
     tables = _embeddings(weights)
     embed = np.zeros((len(tables), w.padded_classes, w.residual), np.float32)
     embed[:, : weights.classes, : weights.residual] = tables
+    leaned = {} if weights.leaned is None else {"leaned": _leaned(weights.leaned, w.padded_classes)}
     starts = np.concatenate([[0], np.cumsum(weights.dilations)])
     return {
         "layers": np.concatenate(layers),
         "head": np.concatenate([fragments(paired_rows(m), w.skip).ravel() for m in (head, classify)]),
         "embed": embed,
+        **leaned,
         "output_bias": biases,
         "classify_bias": _rows(a["classify.bias"], w.padded_classes, -1e30),
         "audio_of": _rows(audio, w.padded_classes),
@@ -123,6 +125,13 @@ def _condition(weights: WavenetWeights, plan: Plan) -> tuple[np.ndarray, np.ndar
 def _embeddings(weights: WavenetWeights) -> np.ndarray:
     """[1, A, R], or [2, A, R] with the guide's."""
     return weights.arrays["embed.weight"].reshape(-1, weights.classes, weights.residual)
+
+
+def _leaned(table: np.ndarray, columns: int) -> np.ndarray:
+    """[A, A] -> uint16 [A, columns]: a block's shared memory ends the alphabet long before 16 bits do."""
+    out = np.zeros((len(table), columns), np.uint16)
+    out[:, : len(table)] = table
+    return out
 
 
 def _check_range(weights: WavenetWeights) -> None:

@@ -54,6 +54,12 @@ def test_a_calibration_that_clips_costs_nats(wavenet_bundle: Bundle, tmp_path: P
     assert clipped["int8"]["piano"] == found["int8"]["piano"]
 
 
+def test_guided_decoders_are_told_what_they_hear_on_stage(guided_bundle: Bundle) -> None:
+    found = divergences(guided_bundle.path)
+    assert set(found["int8"]) == {d.id for d in guided_bundle.manifest.domains}
+    assert all(0 <= float(text.split()[0]) < 1 for text in found["int8"].values())
+
+
 def test_what_it_cannot_do_is_one_sentence(wavenet_bundle: Bundle, tmp_path: Path) -> None:
     import soundfile
 

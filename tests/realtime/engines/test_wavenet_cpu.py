@@ -231,7 +231,9 @@ def test_the_recorded_maxima_are_of_both_embeddings() -> None:
     maxima = loop.record()
     streams_of(loop, [heard], (33,), forced=True)
     assert heard.guide is not None
-    entered = table[np.concatenate([[a // 2], heard.classes[:-1]])] + table[a + heard.guide]
+    assert network.weights.leaned is not None
+    kept = network.weights.leaned[heard.guide, heard.classes]
+    entered = table[np.concatenate([[a // 2], kept[:-1]])] + table[a + heard.guide]
     assert np.allclose(maxima[: network.weights.residual], np.abs(entered).max(axis=0), rtol=1e-6)
 
 

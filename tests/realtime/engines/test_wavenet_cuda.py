@@ -152,8 +152,8 @@ def test_what_does_not_fit_is_a_sentence() -> None:
 
 def test_both_embeddings_count_for_the_range() -> None:
     """Each within fp16, their sum beyond it; one over the other in the kernel's table, padded."""
-    weights = weights_of(1, 2, 16, 16, 30, guided=True)
-    arrays = dict(weights.arrays)
+    arrays = decoder_arrays(0, 1, 2, 16, 16, 30, 8, guided=True)
+    weights = WavenetWeights.from_arrays(arrays, 160, 1)
     plan = make_plan(weights, Chip.of(90))
     assert plan.macros["WN_GUIDED"] == 1 and plan.macros["WN_CLASSES_PADDED"] == 32
     table = pack(weights, plan, np.zeros(30, np.float32))["embed"]
@@ -168,6 +168,18 @@ def test_both_embeddings_count_for_the_range() -> None:
             continue
         with pytest.raises(UserError, match="leave the range of fp16"):
             pack(given, plan, np.zeros(30, np.float32))
+
+
+def test_what_is_leaned_lies_in_rows_of_whole_words() -> None:
+    """Guide by guide, the classes drawn padded; a decoder without a guide brings no table."""
+    for classes in (30, 256):
+        weights = weights_of(1, 2, 16, 16, classes, guided=True)
+        plan = make_plan(weights, Chip.of(90))
+        table = pack(weights, plan, np.zeros(classes, np.float32))["leaned"]
+        assert table.dtype == np.uint16 and table.shape == (classes, plan.padded_classes)
+        assert np.array_equal(table[:, :classes], weights.leaned) and not table[:, classes:].any()
+    plain = weights_of(1, 2, 16, 16, 30)
+    assert "leaned" not in pack(plain, make_plan(plain, Chip.of(90)), np.zeros(30, np.float32))
 
 
 def test_fragments_lie_as_the_matrix_instruction_wants_them() -> None:

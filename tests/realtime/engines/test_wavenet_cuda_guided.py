@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,26 @@ def test_it_draws_what_numpy_draws(
     assert snr_db(exact, score.play(loop, drawn)[1]) < 30, f"seed {seed}"
 
 
+@pytest.mark.parametrize(("size", "warps"), [(PADDED, 1), (PADDED, 3), (PAPER, 0)])
+def test_left_alone_it_remembers_what_its_draw_leans_to(
+    folder: Path, seed: int, size: tuple[int, ...], warps: int
+) -> None:
+    """Numpy, given the same draws, has the same past; a decoder that kept the bare draw would have another one."""
+    weights = guided_weights(size, seed)
+    assert weights.leaned is not None
+    score = Score(weights, 2, 2, seed)
+    loop = CudaLoop(weights, 2, EmulatedDevice(folder, seed=seed), 1, warps)
+    drawn, logits = score.play(loop, pieces=(HOP, 3, 1))
+    _, exact = score.play(NumpyLoop(weights, 2), drawn)
+    assert snr_db(exact, logits) > 50, f"seed {seed}"
+    bare = np.tile(np.arange(weights.classes, dtype=np.int32), (weights.classes, 1))
+    _, unleaned = score.play(NumpyLoop(replace(weights, leaned=bare), 2), drawn)
+    assert snr_db(exact, unleaned) < 30, f"seed {seed}"
+    last = np.zeros(2, np.int32)
+    loop._device.read(loop._at["last"], last)
+    assert np.array_equal(last, weights.leaned[score.guide[:, -1], drawn[:, -1]]), f"seed {seed}"
+
+
 def test_a_guide_beyond_the_table_is_the_nearest_class(folder: Path, seed: int) -> None:
     """The classes are padded to 32 here: the 31st is not one either."""
     weights = guided_weights(PADDED, seed)
@@ -148,7 +169,7 @@ def test_a_bound_call_reads_its_guide_anew(folder: Path, seed: int) -> None:
 
 
 def test_another_loop_goes_on_from_its_state(folder: Path, seed: int) -> None:
-    """The rings hold the sum of both embeddings, so the guide itself leaves nothing behind."""
+    """The rings hold the sum of both embeddings and the last class has leaned: no guide is left to remember."""
     weights = guided_weights(EXACT, seed)
     past, score = Score(weights, 2, 2, seed), Score(weights, 2, 1, seed + 1)
     loop, other = (CudaLoop(weights, 2, EmulatedDevice(folder, seed=seed), cluster) for cluster in (1, 2))

@@ -95,7 +95,7 @@ def decoder_arrays(
     loud: float = 1.0,
     guided: bool = False,
 ) -> dict[str, np.ndarray]:
-    """Random weights under PyTorch's names; `loud` > 1 spreads the logits."""
+    """Random weights under PyTorch's names; `loud` > 1 spreads the logits. Any two classes may lean to any third."""
     random = np.random.default_rng(seed)
     n = blocks * layers
 
@@ -111,6 +111,8 @@ def decoder_arrays(
         "classify.weight": matrix(a, s, 1, gain=1.4 * loud),
         "classify.bias": matrix(a, 1)[:, 0] * 0.1,
     }
+    if guided:
+        arrays["leaned"] = random.integers(1, a, (a, a), np.int16)
     for i in range(n):
         rows = s if i == n - 1 else s + r
         arrays[f"dilated.{i}.weight"] = matrix(2 * r, r, 2, gain=0.8)

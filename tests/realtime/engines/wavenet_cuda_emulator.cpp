@@ -11,9 +11,9 @@ extern "C" const char* emulate_wn_run(int grid, int shared, u32 seed, int absent
                                       float* audio, int* classes, float* logits, u32 start, int count, int hop,
                                       u64 patience_ns) {
   return emulator::launch(grid, T, shared, WN_CLUSTER, seed, absent, [&] {
-    wn_run(layers, head_weights, embed, output_bias, classify_bias, audio_of, dilation, ring_start, ring, last, mail,
-           token, error, slots, condition, noise, temperature, forced, guide, audio, classes, logits, start, count,
-           hop, patience_ns);
+    wn_run(layers, head_weights, embed, leaned, output_bias, classify_bias, audio_of, dilation, ring_start, ring, last,
+           mail, token, error, slots, condition, noise, temperature, forced, guide, audio, classes, logits, start,
+           count, hop, patience_ns);
   });
 }
 extern "C" const char* emulate_wn_condition(int grid, int, u32, int, const float* weight, const float* bias,
@@ -54,16 +54,19 @@ int main(int, char** arguments) {
   for (float& u : noise) u += 0.5f;
   std::vector<int> guide((size_t)B * count);
   for (int& told : guide) told = (int)(random() % WN_CLASSES);
+  std::vector<u16> leaned((size_t)WN_CLASSES * A);
+  for (u16& kept : leaned) kept = (u16)(random() % WN_CLASSES);
   std::vector<u16> ring((size_t)B * slots * R);
   std::vector<u64> mail((size_t)(L + 1) * 2 * B * WIDTH), token(2 * B);
   u32 error = 0;
   const int grid = (L + WN_CLUSTER) / WN_CLUSTER * WN_CLUSTER;
   for (int launch = 0; launch < 2; launch++) {
     const char* failure = emulator::launch(grid, T, WN_SHARED_BYTES, WN_CLUSTER, seed + launch, -1, [&] {
-      wn_run(layers.data(), head.data(), embed.data(), output_bias.data(), classify_bias.data(), audio_of.data(),
-             dilation.data(), start.data(), ring.data(), last.data(), mail.data(), token.data(), &error, slots,
-             condition.data(), noise.data(), temperature.data(), nullptr, WN_GUIDED ? guide.data() : nullptr,
-             audio.data(), classes.data(), nullptr, (u32)(launch * count), count, hop, 1ull << 40);
+      wn_run(layers.data(), head.data(), embed.data(), WN_GUIDED ? leaned.data() : nullptr, output_bias.data(),
+             classify_bias.data(), audio_of.data(), dilation.data(), start.data(), ring.data(), last.data(),
+             mail.data(), token.data(), &error, slots, condition.data(), noise.data(), temperature.data(), nullptr,
+             WN_GUIDED ? guide.data() : nullptr, audio.data(), classes.data(), nullptr, (u32)(launch * count), count,
+             hop, 1ull << 40);
     });
     if (failure || error) return fprintf(stderr, "%s, error %u\n", failure ? failure : "-", error), 3;
   }

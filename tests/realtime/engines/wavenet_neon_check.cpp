@@ -32,13 +32,15 @@ int main() {
   Values head = values(S * S, 0.3f), head_bias = values(S, 0.2f), classify = values(A * S, 0.5f);
   Values classify_bias = values(A, 0.3f), audio = values(A, 1), latent = values(B * D, 1), noise = values(B * N, 0.5f);
   std::vector<int32_t> forced(B * N);
-  std::vector<int32_t> guide(B * N);
+  std::vector<int32_t> guide(B * N), leaned(A * A);
   for (int32_t& x : forced) x = 1 + rand() % (A - 1);
   for (int32_t& x : guide) x = rand() % (A + 2) - 1;
+  for (int32_t& x : leaned) x = rand() % A;
   for (float& x : noise) x += 0.5f;
   WnShape shape = {L, R, S, A, D, 32, B, 1, dilations};
   WnWeights weights = {embed.data(), condition.data(), shift.data(), dilated_at, output_at, bias_at,
-                       head.data(), head_bias.data(), classify.data(), classify_bias.data(), audio.data()};
+                       head.data(), head_bias.data(), classify.data(), classify_bias.data(), audio.data(),
+                       leaned.data()};
   Values input(L * R, 4.0f / 127), gated(L * R, 1.0f / 127), sum(S, 8.0f / 254), last(S, 4.0f / 254);
   WnSteps steps = {input.data(), gated.data(), sum.data(), last.data()};
   const float temperature[B] = {1, 1};

@@ -45,7 +45,9 @@ class Heard:
 def random_network(size: str, seed: int, guided: bool = False) -> Network:
     blocks, layers, r, s, a, d, hop = SIZES[size]
     torch.manual_seed(seed)
-    decoder = WaveNetDecoder(d, hop, blocks, layers, r, s, a, guided).eval().requires_grad_(False)
+    decoder = (
+        WaveNetDecoder(d, hop, blocks, layers, r, s, a, 0.5 if guided else None).eval().requires_grad_(False)
+    )
     for layer in decoder.dilated:
         layer.weight.mul_(1.7)  # so that signals do not die away on their way through the layers
     decoder.classify.weight.mul_(3)

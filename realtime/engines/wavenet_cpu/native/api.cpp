@@ -42,7 +42,7 @@ struct Block {
 
 }  // namespace
 
-WN_EXPORT int32_t wn_abi(void) { return 3; }
+WN_EXPORT int32_t wn_abi(void) { return 4; }
 
 WN_EXPORT int32_t wn_supports(int32_t isa, int32_t precision) { return find(isa, precision) != nullptr; }
 

@@ -126,6 +126,7 @@ struct Loop : WnDecoder {
         s.before = s.last;
         s.last = s.drawn;
         if (forced) s.last = known(forced[at]);
+        if (shape.guided) s.last = w.leaned[s.hint * shape.classes + s.last];
         s.hint_before = s.hint;
       }
       time++;

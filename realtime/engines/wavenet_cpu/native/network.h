@@ -83,6 +83,7 @@ struct Weights {
   Tables own, guide;  // of the class before, and of the guide's
   float *skip_bias, *head_scale, *classify_scale, *classify_bias, *head_inverse, *classify_inverse, *audio;
   float *condition, *condition_bias, *latent;
+  int32_t* leaned;  // [classes of the guide][classes drawn]
   int Rp, Sp, Ap, Dp, conditions;
 };
 
@@ -228,6 +229,7 @@ struct Packer {
     square(to.classify, to.Ap, n.classes, from->classify, steps ? steps->classify : nullptr, to.classify_scale,
            to.classify_bias);
     memcpy(to.audio, from->audio, sizeof(float) * n.classes);
+    if (n.guided) memcpy(to.leaned, from->leaned, sizeof(int32_t) * n.classes * n.classes);
   }
 };
 

@@ -53,6 +53,7 @@ void place_weights(const WnShape& n, Weights<S, P>& to, Arena& a) {
   to.classify_scale = a.take<float>(to.Ap), to.classify_bias = a.take<float>(to.Ap);
   to.classify_inverse = a.take<float>(Sk);
   to.audio = a.take<float>(to.Ap);
+  to.leaned = a.take<int32_t>(n.guided ? (int64_t)n.classes * n.classes : 0);
   auto tables = [&](Tables& t, int64_t rows) {
     t.embed = a.take<float>(rows * R), t.now = a.take<float>(rows * 2 * R);
     t.past = a.take<float>(rows ? (rows + 1) * 2 * R : 0);

@@ -23,13 +23,15 @@ struct WnShape {
 // PyTorch's layouts, row-major, one after the other:
 // embed [A][R] (guided: [2A][R], the guide's last), condition weight [L*2R+S][D] and bias, per layer dilated
 // [2R][R][2] (the past tap first), output weight [S+R or, in the last layer, S][R] and bias (skip rows first),
-// head [S][S] and bias, classify [A][S] and bias, and the audio value of each class [A].
+// head [S][S] and bias, classify [A][S] and bias, the audio value of each class [A], and of a guided decoder the class
+// that is kept of each pair [A of the guide][A drawn], which lies in 0 .. A - 1.
 struct WnWeights {
   const float *embed, *condition, *condition_bias;
   const float* const* dilated;
   const float* const* output;
   const float* const* output_bias;
   const float *head, *head_bias, *classify, *classify_bias, *audio;
+  const int32_t* leaned;
 };
 
 // int8 only: what one step of an activation's scale is worth. input, gated: [L][R]; head, classify: [S].

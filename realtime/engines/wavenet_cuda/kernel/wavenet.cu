@@ -8,7 +8,9 @@
 // Legend: R residual, S skip, A classes, all padded to 16; B streams (columns of the matrix unit, up to 8).
 // Numbers in flight (x, skip sum) are fp32, what is multiplied is rounded to fp16, sums are fp32.
 // A guided decoder (WN_GUIDED) is told a class for each sample before it is drawn; the first layer's input is then
-// the sum of two embeddings, and the guide's, which waits for nobody, is there first.
+// the sum of two embeddings, and the guide's, which waits for nobody, is there first. What it hears as its last class
+// is not its draw but leaned[guide][drawn], a class between the two: a past that leans on the guide does not ring on,
+// and carries less of the draw's own noise. Audio and classes are still the draw.
 //
 // Nobody overwrites what somebody still reads: x of sample t+2 takes the place of sample t's only after class
 // t+1 was drawn, for which every block has finished with t.
@@ -22,13 +24,14 @@ enum { STUCK_LAYER = 1, STUCK_HEAD = 2 };
 struct Model {
   const Quad *layers, *head;  // fragments: per layer current tap, output, previous tap; then head, classify
   const float *embed;         // [A][R], guided [2][A][R]: of the class drawn, of the guide's
+  const u16* leaned;          // [WN_CLASSES the guide's][A drawn] class that the token brings; null where unguided
   const float *output_bias;   // [L][R + S]
   const float *classify_bias; // [A], padding -1e30
   const float *audio;         // [A]
   const int *dilation;        // [L]
   const int *ring_start;      // [L] slots of the layers before
   u16* ring;                  // [B][slots][R], fp16
-  int* last;                  // [B] class
+  int* last;                  // [B] class, leaned where guided
   u64* mail;                  // [L + 1][2][B][R + S]
   u64* token;                 // [2][B]
   u32* error;
@@ -171,18 +174,22 @@ DEVICE void send(const Call& c, Shared& s, int t, int b, int row, float first, f
     post_two(c.m.mail + ((long long)(to * 2 + turn) * B + b) * WIDTH + row, first, second, c.start + t + 1);
 }
 
+// The guide's class at sample t, [0, WN_CLASSES).
+DEVICE int guided_to(const Call& c, int b, int t) {
+  return min(max(c.guide[(long long)b * c.count + t], 0), WN_CLASSES - 1);
+}
+
 // Half of a guided decoder's first input: the embedding of the guide's class, into the place that `receive_token`
 // adds the other half to. The same thread does both, so no barrier stands between them.
 DEVICE void hear_guide(const Call& c, Shared& s, int t) {
 #pragma unroll
   for (int b = 0; b < B; b++) {
-    const int told = min(max(c.guide[(long long)b * c.count + t], 0), WN_CLASSES - 1);
-    const float* row = c.m.embed + (A + told) * R;
+    const float* row = c.m.embed + (A + guided_to(c, b, t)) * R;
     for (int i = thread(); i < R; i += T) s.in[t & 1][b][i] = row[i];
   }
 }
 
-// The first block's input: the embedding of the class just drawn. True where it did not come.
+// The first block's input: the embedding of the class just drawn, or of what it leaned to. True where it did not come.
 DEVICE bool receive_token(const Call& c, Shared& s, int t) {
   const int lane = thread() & 31;
   int drawn = 0;
@@ -338,6 +345,39 @@ DEVICE int draw(const float* logits, float uniform, float temperature) {
   return passed < 1 ? 1 : passed < WN_CLASSES ? passed : WN_CLASSES - 1;
 }
 
+DEVICE int forced_or(const Call& c, long long at, int drawn) {
+  return c.forced ? min(max(c.forced[at], 0), WN_CLASSES - 1) : drawn;
+}
+
+// Rows of `leaned` for the streams that this warp draws, two classes a word, spread over its lanes: fetched while the
+// sample is elsewhere, so that the draw waits for a shuffle and not for the table in L2.
+struct Leaning {
+  enum { EACH = (B + W - 1) / W, WORDS = A / 2, STEPS = (WORDS + 31) / 32 };
+  u32 held[EACH][STEPS];
+
+  DEVICE void fetch(const Call& c, int t) {
+    const int lane = thread() & 31;
+#pragma unroll
+    for (int j = 0; j < EACH; j++) {
+      const int b = (thread() >> 5) + j * W;
+      if (b >= B) continue;
+      const u32* row = (const u32*)(c.m.leaned + guided_to(c, b, t) * A);
+#pragma unroll
+      for (int i = 0; i < STEPS; i++)
+        if (32 * i + lane < WORDS) held[j][i] = row[32 * i + lane];
+    }
+  }
+  // All lanes ask for the same class. Masks, because an index would put the words into local memory.
+  DEVICE int of(int b, int drawn) const {
+    u32 word = 0;
+#pragma unroll
+    for (int j = 0; j < EACH; j++)
+#pragma unroll
+      for (int i = 0; i < STEPS; i++) word |= held[j][i] & (0u - (u32)((EACH == 1 || b / W == j) && drawn / 64 == i));
+    return broadcast((int)word, drawn / 2 % 32) >> 16 * (drawn & 1) & 0xffff;
+  }
+};
+
 DEVICE void head(const Call& c, Shared& s, char* room) {
   typedef Matrix<S / 16, S, WN_PLACE_HEAD> Head;
   typedef Matrix<A / 16, S, WN_PLACE_CLASSIFY> Classify;
@@ -356,6 +396,8 @@ DEVICE void head(const Call& c, Shared& s, char* room) {
 
   for (int t = 0; t < c.count; t++) {
     const int turn = t & 1;
+    Leaning leaning;
+    if (WN_GUIDED) leaning.fetch(c, t);
     const float uniform = lane < B ? c.noise[(long long)lane * c.count + t] : 0.0f;
     const float temperature = lane < B ? c.temperature[lane] : 1.0f;
     const float* condition = c.condition + (long long)(t / c.hop) * B * ROWS + L * 2 * R;
@@ -404,9 +446,10 @@ DEVICE void head(const Call& c, Shared& s, char* room) {
     for (int b = thread() >> 5; b < B; b += W) {
       const int drawn = draw(s.logits[b], broadcast(uniform, b), broadcast(temperature, b));
       const long long at = (long long)b * c.count + t;
+      int next = drawn;
+      if (WN_GUIDED) next = leaning.of(b, forced_or(c, at, drawn));  // takes all lanes
       if (lane == 0) {
-        int next = drawn;
-        if (c.forced) next = min(max(c.forced[at], 0), WN_CLASSES - 1);
+        if (!WN_GUIDED) next = forced_or(c, at, drawn);
         if (t + 1 < c.count)
           post(c.m.token + ((t + 1) & 1) * B + b, (u32)next, c.start + t + 1);
         else
@@ -422,15 +465,15 @@ DEVICE void head(const Call& c, Shared& s, char* room) {
 
 // One by one, because parameters lie in constant memory and a struct behind a pointer would take registers.
 #define WN_MODEL                                                                                               \
-  const Quad *layers, const Quad *head_weights, const float *embed, const float *output_bias,                  \
-      const float *classify_bias, const float *audio_of, const int *dilation, const int *ring_start, u16 *ring, \
-      int *last, u64 *mail, u64 *token, u32 *error, long long slots
+  const Quad *layers, const Quad *head_weights, const float *embed, const u16 *leaned,                         \
+      const float *output_bias, const float *classify_bias, const float *audio_of, const int *dilation,         \
+      const int *ring_start, u16 *ring, int *last, u64 *mail, u64 *token, u32 *error, long long slots
 
 KERNEL RESIDENT(32 * WN_WARPS) void wn_run(WN_MODEL, const float* condition, const float* noise,
                                            const float* temperature, const int* forced, const int* guide,
                                            float* audio, int* classes, float* logits, u32 start, int count, int hop,
                                            u64 patience_ns) {
-  const Model m = {layers, head_weights, embed, output_bias, classify_bias, audio_of, dilation,
+  const Model m = {layers, head_weights, embed, leaned, output_bias, classify_bias, audio_of, dilation,
                    ring_start, ring, last, mail, token, error, slots};
   const Call c = {m, condition, noise, temperature, forced, guide, audio, classes, logits,
                   start, count, hop, patience_ns};
