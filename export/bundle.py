@@ -43,6 +43,7 @@ __all__ = [
     "Port",
     "Probe",
     "State",
+    "agreed",
     "write_bundle",
 ]
 
@@ -250,6 +251,12 @@ def _check_hash(name: str, got: str, wanted: str) -> None:
         )
 
 
+def agreed(probe: Mapping[str, np.ndarray], domain: str) -> int:
+    """For how many samples of the probe every right engine draws the same."""
+    count = probe.get(f"agreed.{domain}")
+    return len(probe["audio"]) if count is None else int(count[0])
+
+
 def _check_probe(file: str, manifest: Manifest, probe: dict[str, np.ndarray]) -> None:
     samples = manifest.probe.blocks * manifest.block
     wanted: dict[str, tuple[int, ...]] = {f"audio.{domain.id}": (samples,) for domain in manifest.domains}
@@ -257,18 +264,19 @@ def _check_probe(file: str, manifest: Manifest, probe: dict[str, np.ndarray]) ->
     wanted["latent"] = (manifest.latent_channels, samples // manifest.hop)
     if any(port.name == "noise" for graph in manifest.graphs.values() for port in graph.inputs):
         wanted["noise"] = (samples,)
-    classes = []
+    classes, counts = [], []
     for domain in manifest.domains:
         if f"told.{domain.id}" in probe:  # a guided decoder's, whose latent has a width of its own
             width = max((1, *probe[f"told.{domain.id}"].shape[:1]))
             wanted[f"told.{domain.id}"] = (width, samples // manifest.hop)
             classes += [f"guide.{domain.id}", f"drawn.{domain.id}"]
-    wanted |= dict.fromkeys(classes, (samples,))
+            counts.append(f"agreed.{domain.id}")
+    wanted |= dict.fromkeys(classes, (samples,)) | dict.fromkeys(counts, (1,))
     for name in wanted.keys() ^ probe.keys():
         side = "lacks" if name in wanted else "has an unknown"
         raise BundleError(f"{file}: {PROBE} {side} array {name!r}")
     for name, shape in wanted.items():
-        array, dtype = probe[name], np.int32 if name in classes else np.float32
+        array, dtype = probe[name], np.int32 if name in (*classes, *counts) else np.float32
         if array.dtype != dtype or array.shape != shape or not math.isfinite(float(np.abs(array).max())):
             raise BundleError(
                 f"{file}: {name!r} in {PROBE} is {array.dtype} {list(array.shape)}, "

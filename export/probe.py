@@ -23,6 +23,7 @@ SECONDS = 0.5
 SAMPLED_SECONDS = 0.06  # autoregressive decoders are slow here, and every sample is a test of its own
 TIE = 2e-6  # how far a uniform number must stay from the border between two classes
 MOST_DRAWS = 2000
+HOPELESS = 16  # draws at one sample, all of them another along another guide
 PIECE = 32  # samples drawn between two looks for ties
 
 
@@ -55,7 +56,8 @@ def make_probe(
     """Blocks, and the arrays of probe.npz: audio, latent, noise where a decoder wants it, audio.<domain>.
 
     Of guided decoders, whose sample loops are also checked and timed alone: told.<domain> [D, T], their net's latent,
-    and guide.<domain> and drawn.<domain> [N], the classes that it is given and those that it draws.
+    guide.<domain> and drawn.<domain> [N], the classes that it is given and those that it draws, and agreed.<domain>
+    [1]: for how many samples every engine draws the same, however it rounds the guide's tones (see `untied_noise`).
     """
     blocks = probe_blocks(decoders, encoder.block, rate)
     audio = test_signal(blocks * encoder.block, rate, seed)
@@ -63,12 +65,13 @@ def make_probe(
     arrays = {"audio": audio, "latent": latent[0]}
     sampled = {id: d for id, d in decoders.items() if isinstance(d, Sampled)}
     if any(decoder.needs_noise for decoder in decoders.values()):
-        arrays["noise"] = untied_noise(sampled, latent, len(audio), blocks, seed)
+        arrays["noise"], agreed = untied_noise(sampled, latent, len(audio), blocks, seed)
     for id, decoder in decoders.items():
         ports = [latent] + ([arrays["noise"][None, None]] if decoder.needs_noise else [])
         arrays[f"audio.{id}"] = stream(module_stepper(decoder), ports, blocks)[0, 0]
         if isinstance(decoder, GuidedDecoder):
             arrays |= _of_loop(id, decoder, latent, arrays["noise"])
+            arrays[f"agreed.{id}"] = np.array([agreed[id]], np.int32)
     return blocks, arrays
 
 
@@ -94,36 +97,48 @@ def untied_noise(
     samples: int,
     blocks: int,
     seed: int,
-) -> np.ndarray:
+) -> tuple[np.ndarray, dict[str, int]]:
     """Uniform noise [samples] under which no decoder's draw hangs on the last bits of a sum, or of a guide's tones.
 
     A sampled decoder that draws another class once runs elsewhere from then on, so that one rounding
     difference between two engines would look like a fault. So the noise is drawn anew wherever it falls beside a
     border: what is drawn piece by piece is then given to the parallel form, which knows every sample's borders.
+
+    A guide's tone beside a border may move a well-trained net to another class whatever the noise: from there on two
+    right engines may part. -> also how many samples each decoder draws before that.
     """
     random = np.random.default_rng(seed)
     noise = random.random(samples, dtype=np.float32)
+    agreed = dict.fromkeys(sampled, samples)
     if not sampled:
-        return noise
+        return noise, agreed
     frames, size = latent_1DT.shape[2] // blocks, samples // blocks
     hop = size // frames
     latent = torch.from_numpy(latent_1DT)
-    voices = [_Voice(decoder, latent) for decoder in sampled.values()]
+    voices = {id: _Voice(decoder, latent) for id, decoder in sampled.items()}
     for start in range(0, samples, piece := math.gcd(PIECE, hop)):
         row = noise[start : start + piece]
+        tries = np.zeros(piece, int)
         for _ in range(MOST_DRAWS):
-            tied = np.stack([voice.ties(start, row) for voice in voices]).any(0)
+            ties = {id: voice.ties(start, row) for id, voice in voices.items()}
+            tied = np.stack(list(ties.values())).any(0)
             if not tied.any():
                 break
             first = int(tied.argmax())
+            tries[first] += 1
+            if tries[first] >= HOPELESS:
+                for id, voice in voices.items():
+                    if ties[id][first] and voice.parts:
+                        agreed[id] = start + first
+                        voice.follow_one()
             row[first:] = random.random(piece - first, dtype=np.float32)
         else:
             raise BundleError(
                 f"no noise without a tie was found in {MOST_DRAWS} draws; are the weights sane?"
             )
-        for voice in voices:
+        for voice in voices.values():
             voice.keep()
-    return noise
+    return noise, agreed
 
 
 class _Voice:
@@ -137,6 +152,7 @@ class _Voice:
         self.latent = heard.latent.expand(self.streams, -1, -1)
         self.state = self.next = self.net.init_state(self.streams)
         self.classes = self.drawn = torch.zeros(1, 0, dtype=torch.int64)
+        self.parts = False  # the last ties were other guides' draws
 
     def ties(self, start: int, row: np.ndarray) -> np.ndarray:
         """Of the samples from `start` on: whether the uniform number lies beside a border of its draw, or draws
@@ -148,7 +164,8 @@ class _Voice:
         audio, self.next = net.say(frame, noise, torch.ones(1), self.state, guides)
         drawn = mulaw_encode(audio[:, 0], net.classes)
         other = (drawn != drawn[:1]).any(0)
-        if other.any():
+        self.parts = bool(other.any())
+        if self.parts:
             return other.numpy()  # type: ignore[no-any-return]
         self.drawn = torch.cat([self.classes, drawn[:1]], dim=1)
         frames = math.ceil(self.drawn.shape[1] / net.hop)
@@ -157,6 +174,12 @@ class _Voice:
         logits = net.logits(self.latent[:1, :, :frames], past, guide_BN=guide)[0, :, here].T
         borders = torch.cumsum(torch.softmax(logits, dim=1), dim=1)
         return ((borders - uniform[:, None]).abs() <= TIE).any(1).numpy()  # type: ignore[no-any-return]
+
+    def follow_one(self) -> None:
+        """From here on along its own guide alone."""
+        assert self.guides is not None
+        self.streams, self.guides, self.latent = 1, self.guides[:1], self.latent[:1]
+        self.state = [value[:1] for value in self.state]
 
     def keep(self) -> None:
         self.state, self.classes = self.next, self.drawn

@@ -131,7 +131,7 @@ class GuidedConfig:
     dilations: tuple[int, ...] = (1, 2, 4, 8, 16)
     latent: int = 96
     emphasis: float = 0.85
-    lean: float = 0.5
+    lean: float = 0.7
 
 
 @dataclass(frozen=True)

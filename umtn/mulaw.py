@@ -34,8 +34,8 @@ def mulaw_decode(c: Tensor, classes: int = 256) -> Tensor:
 
 
 def leaning(classes: int, lean: float) -> Tensor:
-    """[A, A] int32: the class nearest to (1 - lean) of the second index' sound and lean of the first's."""
+    """[A, A]: the class nearest to (1 - lean) of the second index' sound and lean of the first's; bytes if they do."""
     audio = mulaw_decode(torch.arange(classes), classes).double()
     wanted = lean * audio[:, None] + (1 - lean) * audio[None, :]
     borders = (audio[1:-1] + audio[2:]) / 2
-    return (torch.bucketize(wanted, borders) + 1).to(torch.int32)
+    return (torch.bucketize(wanted, borders) + 1).to(torch.uint8 if classes <= 256 else torch.int32)

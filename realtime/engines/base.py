@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from export.bundle import agreed
 from realtime.audio.room import Room
 from realtime.engines.tensors import weights_kind
 from realtime.errors import UserError
@@ -190,7 +191,9 @@ def check_probe(engine: Engine, bundle: Bundle) -> tuple[float, str]:
             start = time.perf_counter()
             engine.decode(index, out, None if noise is None else noise[i])
             times[i, 1 + index] = time.perf_counter() - start
-            error = float(np.abs(out - probe[f"audio.{domain.id}"][i * block : (i + 1) * block]).max())
+            here = slice(i * block, max(i * block, min((i + 1) * block, agreed(probe, domain.id))))
+            off = np.abs(out[: here.stop - here.start] - probe[f"audio.{domain.id}"][here])
+            error = float(off.max(initial=0.0))
             if not error <= worst:
                 worst, where = error, f"the domain {domain.id}"
     engine.reset()

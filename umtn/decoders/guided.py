@@ -85,13 +85,7 @@ class GuidedDecoder(Decoder):
         """-> the latent as the WaveNet hears it, tones [B, N], the guide's classes [B, N], and the states after it of
         guide, mouth and emphasis, which are the first of `init_state`."""
         g, m = self.guide_states, self.guide_states + self.mouth_states
-        # half way between 0 and 1: noise that is silent
-        silent = torch.full(
-            [latent_BDT.shape[0], 1, latent_BDT.shape[2] * self.hop], 0.5, device=latent_BDT.device
-        )
-        sung, new = self.guide.decode_step(
-            latent_BDT, silent, torch.ones([1], device=latent_BDT.device), state[:g]
-        )
+        sung, new = self.guide.sing(latent_BDT, state[:g])
         z, after = self.told(latent_BDT, state[g:m])
         classes, lifted = self.classes_of(sung[:, 0], state[m])
         new.extend(after)

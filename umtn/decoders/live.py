@@ -101,10 +101,10 @@ class LiveDecoder(Decoder):
         level = torch.exp(log_level.clamp(max=0.5))
         return level * level / (level + self.silent)
 
-    def controls(
-        self, latent_BDT: Tensor, state: List[Tensor]
-    ) -> Tuple[Tensor, Tensor, Tensor, List[Tensor]]:
-        """-> amplitudes [B, P, H, T], pitch deviation in semitones [B, P, T], noise gains [B, M, T], state."""
+    def _played(
+        self, latent_BDT: Tensor, memory: List[Tensor]
+    ) -> Tuple[Tensor, Tensor, Tensor, Tensor, List[Tensor]]:
+        """-> amplitudes [B, P, H, T], pitch deviation in semitones [B, P, T], hidden, the room's channels, memory."""
         b, t = latent_BDT.shape[0], latent_BDT.shape[2]
         notes, room = split_latent(latent_BDT, self.pitches, self.per_pitch)
         active = torch.sigmoid(notes[:, :1])
@@ -119,18 +119,37 @@ class LiveDecoder(Decoder):
             ],
             dim=1,
         )
-        remembered, new = self.memory.step(x, state[:1])
+        remembered, new = self.memory.step(x, memory)
         hidden = self.shape(torch.cat([remembered, x], dim=1))
         log_amplitude = (
             self.level(hidden) + self.timbre(hidden) + (self.stride * self.table).T[None, :, :, None]
         )
         amplitude = self._gate(log_amplitude)  # B, H, P, T
-        keys = self.keys(hidden).reshape(b, 4 * self.pitches, t)
+        semitones = 0.6 * torch.tanh(cents[:, 0])
+        return amplitude.transpose(1, 2), semitones, hidden, room, new
+
+    def controls(
+        self, latent_BDT: Tensor, state: List[Tensor]
+    ) -> Tuple[Tensor, Tensor, Tensor, List[Tensor]]:
+        """-> amplitudes [B, P, H, T], pitch deviation in semitones [B, P, T], noise gains [B, M, T], state."""
+        amplitude, semitones, hidden, room, new = self._played(latent_BDT, state[:1])
+        keys = self.keys(hidden).reshape(latent_BDT.shape[0], 4 * self.pitches, latent_BDT.shape[2])
         hiss, after = self.hiss.step(torch.cat([keys, room], dim=1), state[1 : 1 + self.hiss_states])
         new.extend(after)
-        gains = self._gate(hiss - 8)
-        semitones = 0.6 * torch.tanh(cents[:, 0])
-        return amplitude.transpose(1, 2), semitones, gains, new
+        return amplitude, semitones, self._gate(hiss - 8), new
+
+    @torch.jit.export
+    def sing(self, latent_BDT: Tensor, state: List[Tensor]) -> Tuple[Tensor, List[Tensor]]:
+        """The oscillators alone: what breathes is not computed, and its states fade (a graph must answer each)."""
+        first = 1 + self.hiss_states
+        amplitude, semitones, _, _, new = self._played(latent_BDT, state[:1])
+        tones, after = self.oscillators.run(amplitude, semitones, state[first : first + 3])
+        for kept in state[1:first]:
+            new.append(0.5 * kept)
+        new.extend(after)
+        for kept in state[first + 3 :]:
+            new.append(0.5 * kept)
+        return tones, new
 
     def decode_step(
         self, latent_BDT: Tensor, noise_B1N: Tensor, temperature: Tensor, state: List[Tensor]

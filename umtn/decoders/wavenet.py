@@ -56,7 +56,7 @@ class WaveNetDecoder(Decoder):
         super().__init__(latent_channels, hop, needs_noise=True)
         guided = lean is not None
         self.residual, self.skip, self.classes, self.guided = residual, skip, classes, guided
-        table = torch.zeros([0, 0], dtype=torch.int32) if lean is None else leaning(classes, lean)
+        table = torch.zeros([0, 0], dtype=torch.uint8) if lean is None else leaning(classes, lean)
         self.register_buffer("leaned", table, persistent=guided)
         self.dilations: List[int] = [2**i for _ in range(blocks) for i in range(layers)]
         n = len(self.dilations)

@@ -143,11 +143,11 @@ class Trainer:
             ) from None
 
     def _shipped(self) -> dict[str, Tensor]:
-        """The averaged weights; a WaveNet's rounded to what 16 bits hold, so that a bundle is half as large."""
+        """The averaged weights; a WaveNet's in 16 bits, so that checkpoint and bundle are half as large."""
         if not isinstance(self.config.decoder, WaveNetConfig | GuidedConfig):
             return self.average.weights
         return {
-            name: value.half().float()
+            name: value.half()
             if name.startswith("decoders.") and ".guide." not in name and value.is_floating_point()
             else value
             for name, value in self.average.weights.items()
