@@ -4,6 +4,7 @@ add a domain."""
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from umtn import cli_add_domain, cli_contest, cli_data, cli_evaluate, cli_train, cli_translate
@@ -24,11 +25,15 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     try:
         args.run(args)
+        sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # whoever reads has read enough (| head)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes on its way out
+        return 0
     return 0
 
 

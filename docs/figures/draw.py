@@ -1,4 +1,5 @@
-"""Draws demo.png (the built-in clip and what the shipped bundle's live path makes of it) and training.png.
+"""Draws demo.png and demo-wavenet.png (the built-in clip and what the shipped bundles' live path makes of it) and
+training.png.
 
 python docs/figures/draw.py
 """
@@ -39,7 +40,7 @@ def draw_training() -> None:
     figure.savefig(HERE / "training.png", dpi=80)
 
 
-def draw_demo() -> None:
+def draw_demo(bundle: str, picture: str) -> None:
     """Input and three outputs, as spectrograms and waveforms."""
     sounds = {}
     audio, rate = soundfile.read(DEMO, dtype="float32")
@@ -47,11 +48,13 @@ def draw_demo() -> None:
     with TemporaryDirectory() as folder:
         for domain in ("strings", "piano", "voice"):
             path = Path(folder) / f"{domain}.wav"
-            assert run.main(["--in", "demo", "--out", str(path), "--to", domain, "--fast", "--no-osc"]) == 0
+            words = ["--bundle", bundle, "--in", "demo", "--out", str(path), "--to", domain]
+            assert run.main([*words, "--fast", "--no-osc"]) == 0
             sounds[f"output: {domain}"] = soundfile.read(path, dtype="float32")[0][: len(audio)]
-    draw_pair(HERE / "demo.png", sounds, rate)
+    draw_pair(HERE / picture, sounds, rate)
 
 
 if __name__ == "__main__":
     draw_training()
-    draw_demo()
+    draw_demo("live", "demo.png")
+    draw_demo("wavenet-live", "demo-wavenet.png")
