@@ -1,0 +1,56 @@
+"""The bundles that are shipped: small enough, and they sound."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from export.bundle import Bundle
+from realtime import run
+from realtime.audio.files import DEMO
+from realtime.engines.wavenet_cpu import build
+from realtime.errors import UserError
+from realtime.options import BUNDLES
+
+SHIPPED = ("live", "wavenet-live")
+
+
+def _kernel() -> bool:
+    try:
+        return build.library().is_file()
+    except (build.CompilerError, UserError):
+        return False
+
+
+def test_these_are_all() -> None:
+    assert sorted(p.stem for p in BUNDLES.glob("*.umtn")) == sorted(SHIPPED)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_it_is_small_and_says_whose_it_is(name: str) -> None:
+    path = BUNDLES / f"{name}.umtn"
+    manifest = Bundle.open(path).manifest
+    assert path.stat().st_size <= 40e6
+    assert manifest.licence == "MIT" and manifest.preset == name
+    assert {"strings", "piano", "winds", "organ", "voice"} <= {d.id for d in manifest.domains}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_it_plays_what_it_hears(name: str, tmp_path: Path) -> None:
+    """Two seconds of silence, then three of the demo: as loud as the demo within 15 dB, and silent before."""
+    if name == "wavenet-live" and not _kernel():
+        pytest.skip("no compiled kernel and no compiler")
+    audio, rate = soundfile.read(DEMO, dtype="float32")
+    given, made = tmp_path / "in.wav", tmp_path / "out.wav"
+    soundfile.write(given, np.concatenate([np.zeros(2 * rate, np.float32), audio[: 3 * rate]]), rate)
+    words = ["--bundle", name, "--in", str(given), "--out", str(made), "--to", "piano", "--fast", "--no-osc"]
+    assert run.main(words) == 0
+    heard, _ = soundfile.read(made, dtype="float32")
+    silence, sound = heard[: 2 * rate - rate // 10], heard[2 * rate :]
+    assert np.abs(silence).max() < 10 ** (-65 / 20)
+    loudness = 20 * np.log10(np.sqrt(np.mean(np.square(sound[:, 0] if sound.ndim > 1 else sound))))
+    wanted = 20 * np.log10(np.sqrt(np.mean(np.square(audio[: 3 * rate]))))
+    assert abs(loudness - wanted) < 15
