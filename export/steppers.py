@@ -35,6 +35,8 @@ class Stepper(Protocol):
 
     def reset(self) -> None: ...
 
+    def take(self, state: State) -> None: ...
+
     def __call__(self, *ports: np.ndarray) -> np.ndarray: ...
 
 
@@ -53,6 +55,10 @@ class TorchStepper:
 
     def reset(self) -> None:
         self._state = self._init_state(1)
+
+    def take(self, state: State) -> None:
+        """Go on from a state of the module's."""
+        self._state = [value.clone() for value in state]
 
     @torch.no_grad()
     def __call__(self, *ports: np.ndarray) -> np.ndarray:
@@ -81,6 +87,10 @@ class OnnxStepper:
 
     def reset(self) -> None:
         self._state = {s.name: np.full(s.shape, s.initial, s.dtype) for s in self._graph.states}
+
+    def take(self, state: State) -> None:
+        """Go on from a state of the module's, which the graph's are in order."""
+        self._state = {s.name: value.numpy() for s, value in zip(self._graph.states, state, strict=True)}
 
     def __call__(self, *ports: np.ndarray) -> np.ndarray:
         feed: dict[str, Any] = {

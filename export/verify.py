@@ -3,13 +3,13 @@
 Errors are the largest difference from the reference's offline output, relative to its peak where that is
 above one. Sampled decoders have no small errors, only equal or other classes: there the first difference must
 be a draw that falls on the border of two classes, within rounding. A guided one's guide may fall on such a border too:
-it is compared on noise under which neither class of the guide draws another sample.
+it is compared hop by hop, each from the checkpoint's own state, as far as rounding the guide decides nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import safetensors.torch
@@ -30,7 +30,7 @@ from export.live_weights import (
     parameters,
     weights_path,
 )
-from export.probe import test_signal, untied_noise
+from export.probe import test_signal
 from export.steppers import OnnxStepper, Stepper, module_stepper, script_stepper, stream
 from umtn.decoders.base import Decoder
 from umtn.decoders.guided import GuidedDecoder
@@ -133,14 +133,10 @@ def _engine_rows(bundle: Bundle, translator: Translator | None) -> Iterator[Row]
             continue
         ports = [latent] + [noise for port in manifest.graphs[domain.graph].inputs if port.name == "noise"]
         if isinstance(decoder, Sampled):
-            drawn, alike = noise, noise.shape[-1]
-            if isinstance(decoder, GuidedDecoder):
-                untied, until = untied_noise({domain.id: decoder}, latent, noise.shape[-1], blocks, 5)
-                drawn, alike = untied[None, None], until[domain.id]
-                if ENCODER_WEIGHTS in bundle.names:
-                    yield _weights_row(bundle, guide_path(domain.id), parameters(decoder.guide))
-                    yield _weights_row(bundle, mouth_path(domain.id), mouth_parameters(decoder.mouth))
-            yield from _compare_draws(domain.graph, decoder, engines, latent, drawn, blocks, alike)
+            if isinstance(decoder, GuidedDecoder) and ENCODER_WEIGHTS in bundle.names:
+                yield _weights_row(bundle, guide_path(domain.id), parameters(decoder.guide))
+                yield _weights_row(bundle, mouth_path(domain.id), mouth_parameters(decoder.mouth))
+            yield from _compare_draws(domain.graph, decoder, engines, latent, noise, blocks)
             yield _weights_row(bundle, weights_path(domain.id), parameters(net_of(decoder)))
         elif not sampled:
             if decoder is not None and ENCODER_WEIGHTS in bundle.names:
@@ -190,17 +186,40 @@ def _compare_draws(
     latent: np.ndarray,
     noise: np.ndarray,
     blocks: int,
-    alike: int,
 ) -> Iterator[Row]:
-    """Sample by sample on the same noise; the offline form of a sampled decoder is its teacher-forced net. Engines are
-    compared over the `alike` samples for which rounding their guides' tones decides nothing."""
+    """Sample by sample on the same noise; the offline form of a sampled decoder is its teacher-forced net."""
     reference = stream(engines["checkpoint"], [latent, noise], blocks)
     forced = _teacher_forced(decoder, latent, noise, reference)
     yield _draw_row(path, "teacher-forced", "all", decoder, latent, noise, reference, forced)
     for name, engine in engines.items():
+        if isinstance(decoder, GuidedDecoder):
+            got, sure = _hop_by_hop(decoder, engine, latent, noise)
+            row = _draw_row(
+                path, name, "1", decoder, latent, noise, reference, np.where(sure, got, reference)
+            )
+            yield replace(row, remark=f"{row.remark}; {100 * sure.mean():.0f} % compared")
+            continue
         for piece in PIECES if engine.any_length and name == "checkpoint" else PIECES[:1]:
-            got = stream(engine, [latent, noise], blocks, piece)[..., :alike]
-            yield _draw_row(path, name, str(piece), decoder, latent, noise, reference[..., :alike], got)
+            got = stream(engine, [latent, noise], blocks, piece)
+            yield _draw_row(path, name, str(piece), decoder, latent, noise, reference, got)
+
+
+@torch.no_grad()
+def _hop_by_hop(
+    decoder: GuidedDecoder, engine: Stepper, latent: np.ndarray, noise: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What an engine draws [1, 1, N], each hop from the checkpoint's own state; and where it has to be the same, [N]:
+    in each hop before the first tone of the guide that lies beside a border, from where on right engines may part."""
+    z, uniform = torch.from_numpy(latent), torch.from_numpy(noise)
+    state, made = decoder.init_state(1), []
+    for frame, numbers in zip(z.split(1, dim=2), uniform.split(decoder.hop, dim=2), strict=True):
+        engine.take(state)
+        made.append(engine(frame.numpy(), numbers.numpy()))
+        _, state = decoder.decode_step(frame, numbers, torch.ones(1), state)
+    likely = told(decoder, z).likely
+    assert likely is not None
+    doubtful = (likely != likely[:1]).any(dim=0)[0].view(-1, decoder.hop)
+    return np.concatenate(made, axis=2), (doubtful.cumsum(dim=1) == 0).flatten().numpy()
 
 
 @torch.no_grad()
