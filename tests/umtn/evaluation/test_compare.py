@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +116,13 @@ def test_the_command_and_its_slips(tmp_path: Path, capsys: pytest.CaptureFixture
             read_report(b)
     with pytest.raises(UserError, match="cannot be read"):
         read_report(tmp_path / "none.json")
+
+
+def test_a_reader_that_has_read_enough_is_no_fault() -> None:
+    report = str(Path(__file__).parents[3] / "docs/figures/evaluation.json")
+    words = [sys.executable, "-m", "umtn", "compare", report, report]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        assert run.stdout is not None and run.stderr is not None
+        run.stdout.close()
+        told = run.stderr.read().decode()
+    assert run.returncode == 0 and "Error" not in told
