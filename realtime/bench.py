@@ -67,6 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="play over jackd while OSC floods in")
     parser.add_argument(
+        "--calm", action="store_true", help="with --soak: the domain changes once a second, not at every turn"
+    )
+    parser.add_argument(
         "--stage",
         type=float,
         metavar="MINUTES",
@@ -117,7 +120,7 @@ def _chosen(options: argparse.Namespace, path: Path) -> Any:
     if options.soak:
         from realtime.bench_soak import soak
 
-        return soak(path, options.engine, options.block or BLOCK, options.soak)
+        return soak(path, options.engine, options.block or BLOCK, options.soak, options.calm)
     if options.stage:
         from realtime.bench_stage import stage
 

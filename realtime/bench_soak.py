@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 import time
 from pathlib import Path
@@ -17,8 +18,11 @@ from realtime.bench_witness import Witness, blame, without_stalls
 __all__ = ["soak"]
 
 
-def _flood(port: int, domains: int, seconds: float, go: Any, results: Any, rate: int = 1000) -> None:
-    """Own process: once told to go, send `rate` OSC messages a second that switch domains and gains."""
+def _flood(
+    port: int, domains: int, seconds: float, go: Any, results: Any, calm: bool = False, rate: int = 1000
+) -> None:
+    """Own process: once told to go, send `rate` OSC messages a second that switch domains and gains; calm: gains, and
+    once a second the domain."""
     from pythonosc.osc_message_builder import OscMessageBuilder
 
     def message(address: str, value: float | int) -> bytes:
@@ -26,7 +30,8 @@ def _flood(port: int, domains: int, seconds: float, go: Any, results: Any, rate:
         builder.add_arg(value)
         return bytes(builder.build().dgram)
 
-    messages = [message("/umtn/to", i) for i in range(domains)]
+    switches = [message("/umtn/to", i) for i in range(domains)]
+    messages = [] if calm else list(switches)
     for db in (-12.0, -6.0, -3.0, 0.0):
         messages += [message("/umtn/output/gain_db", db), message("/umtn/input/gain_db", db)]
     order = np.random.default_rng(0)
@@ -35,7 +40,10 @@ def _flood(port: int, domains: int, seconds: float, go: Any, results: Any, rate:
     start, sent = time.perf_counter(), 0
     while (now := time.perf_counter() - start) < seconds:
         while sent < now * rate:
-            udp.sendto(messages[int(order.integers(len(messages)))], ("127.0.0.1", port))
+            chosen = messages[int(order.integers(len(messages)))]
+            if calm and sent % rate == 0:
+                chosen = switches[sent // rate % domains]
+            udp.sendto(chosen, ("127.0.0.1", port))
             sent += 1
         time.sleep(0.001)
     results.send(sent)
@@ -56,8 +64,11 @@ def _listen(port: int, domains: int, seconds: float, go: Any, results: Any) -> N
     results.send(figures)
 
 
-def soak(bundle: Path, engine: str, block: int, minutes: float) -> dict[str, Any]:
-    """Play over JACK for `minutes` while 1,000 OSC messages a second arrive; what was late, what clicked."""
+def soak(bundle: Path, engine: str, block: int, minutes: float, calm: bool = False) -> dict[str, Any]:
+    """Play over JACK for `minutes` while 1,000 OSC messages a second arrive; what was late, what clicked.
+
+    calm: they move gains, and the domain once a second; else hundreds of times, so that two decoders run.
+    """
     from export.bundle import Bundle
     from realtime.performance import Performance
     from realtime.surfaces import Wanted
@@ -75,7 +86,8 @@ def soak(bundle: Path, engine: str, block: int, minutes: float) -> dict[str, Any
         performance = Performance(config, domains, {}, Wanted(osc=("127.0.0.1", 0)))
         assert performance.osc is not None
         guests = Guests()
-        for name, target in (("listener", _listen), ("flood", _flood)):
+        flood = functools.partial(_flood, calm=calm)
+        for name, target in (("listener", _listen), ("flood", flood)):
             guests.start(name, target, performance.osc.port, len(domains), seconds)
         with Witness() as witness:
             performance.run()
@@ -102,6 +114,7 @@ def soak(bundle: Path, engine: str, block: int, minutes: float) -> dict[str, Any
     block_s = block / RATE_HZ
     return {
         "minutes": minutes,
+        "domain": "once a second" if calm else "hundreds of times a second",
         "block": block,
         "server": "real-time" if realtime_granted() else "without real-time rights",
         "osc_messages": sent,
