@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from export.guidance import Sampled, net_of, sound_classes, told
+from export.guidance import Sampled, sound_classes, told
+from umtn.decoders.guided import net_of
 from umtn.decoders.wavenet import WaveNetDecoder
 from umtn.streaming import StreamingModule
 

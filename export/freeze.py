@@ -14,7 +14,7 @@ import torch
 from export import onnx as onnx_graphs
 from export.bundle import PROBE, BundleError, Domain, Graph, Manifest, PitchLayout, Probe, agreed
 from export.calibration import activation_maxima
-from export.guidance import Sampled, net_of
+from export.guidance import Sampled
 from export.latency import measure_latency, measure_onset_ms
 from export.live_weights import (
     ENCODER_WEIGHTS,
@@ -33,7 +33,7 @@ from export.steppers import OnnxStepper, stream
 from export.torchscript import script_decoder, script_encoder
 from umtn.config import Config, GuidedConfig, PitchEncoderConfig
 from umtn.decoders.base import Decoder
-from umtn.decoders.guided import GuidedDecoder
+from umtn.decoders.guided import GuidedDecoder, net_of
 from umtn.decoders.live import LiveDecoder
 from umtn.heard_encoder import HeardEncoder
 from umtn.pitch_encoder import PitchEncoder

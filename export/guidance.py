@@ -11,7 +11,7 @@ from umtn.decoders.guided import GuidedDecoder
 from umtn.decoders.wavenet import WaveNetDecoder
 from umtn.mulaw import mulaw_encode
 
-__all__ = ["NEAR", "Sampled", "Told", "net_of", "sound_classes", "told"]
+__all__ = ["NEAR", "Sampled", "Told", "sound_classes", "told"]
 
 Sampled = WaveNetDecoder | GuidedDecoder
 # two engines' tones differ by up to 1e-6 (of the bundled `live` model at -3 dBFS), their emphasised ones by 1.9e-6
@@ -28,11 +28,6 @@ class Told(NamedTuple):
     tones: Tensor | None = None
     guide: Tensor | None = None
     likely: Tensor | None = None
-
-
-def net_of(decoder: Sampled) -> WaveNetDecoder:
-    """The net that draws."""
-    return decoder.wavenet if isinstance(decoder, GuidedDecoder) else decoder
 
 
 @torch.no_grad()

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from export.bundle import BundleError
-from export.guidance import Sampled, net_of, sound_classes, told
+from export.guidance import Sampled, sound_classes, told
 from export.probe import test_signal
 from umtn.decoders.base import Decoder
+from umtn.decoders.guided import net_of
 from umtn.streaming import State, StreamingModule
 
 __all__ = ["measure_latency", "measure_onset_ms"]

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from export.bundle import BundleError
-from export.guidance import Sampled, net_of, told
+from export.guidance import Sampled, told
 from export.steppers import module_stepper, stream
 from umtn.decoders.base import Decoder
-from umtn.decoders.guided import GuidedDecoder
+from umtn.decoders.guided import GuidedDecoder, net_of
 from umtn.mulaw import mulaw_encode
 from umtn.streaming import StreamingModule
 

@@ -22,9 +22,9 @@ from onnx import TensorProto, compose, helper, numpy_helper
 from torch import Tensor, nn
 
 from export.bundle import Graph, Port, State
-from export.guidance import Sampled, net_of
+from export.guidance import Sampled
 from export.onnx import OPSET, initial_states, trace
-from umtn.decoders.guided import GuidedDecoder
+from umtn.decoders.guided import GuidedDecoder, net_of
 from umtn.decoders.wavenet import WaveNetDecoder
 from umtn.mulaw import mulaw_decode
 

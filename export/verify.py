@@ -18,7 +18,7 @@ import torch
 from export.analysis import TOLERANCE
 from export.bundle import Bundle, BundleError, Domain, agreed
 from export.freeze import pick_domains, streaming_encoder
-from export.guidance import Sampled, net_of, sound_classes, told
+from export.guidance import Sampled, sound_classes, told
 from export.live_weights import (
     ENCODER_WEIGHTS,
     analysis_error,
@@ -33,7 +33,7 @@ from export.live_weights import (
 from export.probe import test_signal
 from export.steppers import OnnxStepper, Stepper, module_stepper, script_stepper, stream
 from umtn.decoders.base import Decoder
-from umtn.decoders.guided import GuidedDecoder
+from umtn.decoders.guided import GuidedDecoder, net_of
 from umtn.decoders.wavenet import draw
 from umtn.mulaw import mulaw_decode
 from umtn.pitch_encoder import ear_of

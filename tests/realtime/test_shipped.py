@@ -11,18 +11,10 @@ import soundfile
 from export.bundle import Bundle
 from realtime import run
 from realtime.audio.files import DEMO
-from realtime.engines.wavenet_cpu import build
-from realtime.errors import UserError
 from realtime.options import BUNDLES
+from tests.realtime.engines.kernels import wavenet_kernel
 
 SHIPPED = ("live", "wavenet-live")
-
-
-def _kernel() -> bool:
-    try:
-        return build.library().is_file()
-    except (build.CompilerError, UserError):
-        return False
 
 
 def test_these_are_all() -> None:
@@ -44,7 +36,7 @@ def test_it_plays_what_it_hears(name: str, tmp_path: Path) -> None:
 
     The first half second is not counted: decoders begin from nothing, not from silence.
     """
-    if name == "wavenet-live" and not _kernel():
+    if name == "wavenet-live" and not wavenet_kernel():
         pytest.skip("no compiled kernel and no compiler")
     audio, rate = soundfile.read(DEMO, dtype="float32")
     given, made = tmp_path / "in.wav", tmp_path / "out.wav"

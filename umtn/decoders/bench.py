@@ -13,7 +13,7 @@ import torch
 
 from umtn.config import preset
 from umtn.decoders import teacher_kernel
-from umtn.decoders.guided import GuidedDecoder
+from umtn.decoders.guided import net_of
 from umtn.decoders.teacher import sample_loss
 from umtn.decoders.wavenet import WaveNetDecoder
 from umtn.errors import UserError
@@ -29,8 +29,7 @@ def table(name: str, clips: int, runs: int) -> str:
     config = preset(name)
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    whole = build_decoder(config, config.domains[0])
-    net = whole.wavenet if isinstance(whole, GuidedDecoder) else whole
+    net = net_of(build_decoder(config, config.domains[0]))
     if not isinstance(net, WaveNetDecoder):
         raise UserError(f"Preset '{name}' has no WaveNet decoder; wavenet-live and paper have.")
     frames = round(SECONDS * config.sample_rate / config.hop)

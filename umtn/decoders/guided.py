@@ -9,7 +9,7 @@ to be listened to. The tones have the right pitches; attack, breath, beating and
 """
 
 import math
-from typing import List, Tuple
+from typing import List, Tuple, overload
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from umtn.heard_encoder import mouth, opened
 from umtn.latent import PitchLatent
 from umtn.mulaw import mulaw_encode
 
-__all__ = ["GuidedDecoder"]
+__all__ = ["GuidedDecoder", "net_of"]
 
 DRIVE = 2.0  # emphasised sound is quieter: so much louder it goes through mu-law
 
@@ -102,3 +102,12 @@ class GuidedDecoder(Decoder):
         new.append(last)
         new.extend(rings)
         return audio.unsqueeze(1), new
+
+
+@overload
+def net_of(decoder: WaveNetDecoder | GuidedDecoder) -> WaveNetDecoder: ...
+@overload
+def net_of(decoder: Decoder) -> Decoder: ...
+def net_of(decoder: Decoder) -> Decoder:
+    """The net that draws: a guided decoder's; any other decoder is its own."""
+    return decoder.wavenet if isinstance(decoder, GuidedDecoder) else decoder

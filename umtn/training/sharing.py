@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from umtn.decoders.base import Decoder
-from umtn.decoders.guided import GuidedDecoder
+from umtn.decoders.guided import GuidedDecoder, net_of
 from umtn.decoders.wavenet import WaveNetDecoder
 from umtn.errors import UserError
 
@@ -22,7 +22,7 @@ def share(decoders: Iterable[Decoder]) -> None:
     guided = [d for d in every if isinstance(d, GuidedDecoder)]
     for decoder in guided:
         decoder.mouth = guided[0].mouth
-    nets = [d.wavenet if isinstance(d, GuidedDecoder) else d for d in every]
+    nets = [net_of(d) for d in every]
     first = nets[0]
     for net in nets:
         if not isinstance(net, WaveNetDecoder) or not isinstance(first, WaveNetDecoder):

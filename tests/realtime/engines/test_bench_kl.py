@@ -16,18 +16,10 @@ import safetensors.numpy
 from export.bundle import Bundle, write_bundle
 from realtime.bench_kl import divergences
 from realtime.engines.tensors import read_safetensors
-from realtime.engines.wavenet_cpu import build
 from realtime.errors import UserError
+from tests.realtime.engines.kernels import wavenet_kernel
 
-
-def _kernel() -> bool:
-    try:
-        return build.library().is_file()
-    except build.CompilerError:
-        return False
-
-
-pytestmark = pytest.mark.skipif(not _kernel(), reason="no compiled kernel and no compiler")
+pytestmark = pytest.mark.skipif(not wavenet_kernel(), reason="no compiled kernel and no compiler")
 
 
 def _calibrated(bundle: Bundle, path: Path, factor: float | None) -> Path:

@@ -23,10 +23,10 @@ from realtime.audio.recording import Recorder, Tape
 from realtime.audio.signal_path import SignalPath
 from realtime.audio.swap import same_again
 from realtime.engines import load_engine
-from realtime.engines.wavenet_cpu import build
 from realtime.errors import UserError
 from realtime.native.kernels import LIVE
 from realtime.replay import _sha256, replay
+from tests.realtime.engines.kernels import wavenet_kernel
 
 ROOT = Path(__file__).parents[3]
 BLOCK = 128
@@ -35,13 +35,6 @@ BLOCK = 128
 @pytest.fixture(scope="module")
 def bundle(wavenet_bundle: Bundle) -> Path:
     return wavenet_bundle.path
-
-
-def _kernel() -> bool:
-    try:
-        return build.library().is_file()
-    except build.CompilerError:
-        return False
 
 
 def _record(bundle: Path, folder: Path, precision: str, cores: int = 1) -> Path:
@@ -84,14 +77,14 @@ def _replayed_elsewhere(take: Path) -> str:
 def test_it_is_the_same_to_the_sample(bundle: Path, tmp_path: Path, precision: str) -> None:
     if precision == "numba":
         pytest.importorskip("numba")
-    elif not _kernel():
+    elif not wavenet_kernel():
         pytest.skip("no compiled kernel and no compiler")
     take = _record(bundle, tmp_path, precision)
     assert "identical to the recording, sample for sample" in _replayed_elsewhere(take)
 
 
 def test_a_guided_one_too(guided_bundle: Bundle, tmp_path: Path) -> None:
-    if not _kernel():
+    if not wavenet_kernel():
         pytest.skip("no compiled kernel and no compiler")
     LIVE.library()
     take = _record(guided_bundle.path, tmp_path, "int8")
@@ -102,7 +95,7 @@ def test_a_guided_one_too(guided_bundle: Bundle, tmp_path: Path) -> None:
     not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2, reason="one core only"
 )
 def test_what_two_cores_played_one_renders_again(bundle: Path, tmp_path: Path) -> None:
-    if not _kernel():
+    if not wavenet_kernel():
         pytest.skip("no compiled kernel and no compiler")
     before = os.sched_getaffinity(0)
     try:
@@ -135,7 +128,7 @@ def test_a_recording_with_addresses_in_it_is_refused(bundle: Path, tmp_path: Pat
 
 
 def test_the_state_of_another_precision_is_refused(bundle: Path, tmp_path: Path) -> None:
-    if not _kernel():
+    if not wavenet_kernel():
         pytest.skip("no compiled kernel and no compiler")
     take = _record(bundle, tmp_path, "int8")
     journal = take.with_suffix(".jsonl")
