@@ -8,12 +8,14 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from realtime.audio.config import MAX_SLACK
 from realtime.errors import UserError
 
 __all__ = [
     "DEFAULT_BUNDLE",
     "MAX_BLOCK",
     "MAX_RATE_HZ",
+    "MAX_SLACK",
     "MIN_BLOCK",
     "MIN_RATE_HZ",
     "SentenceParser",
@@ -53,7 +55,7 @@ def add_sound(parser: argparse.ArgumentParser) -> None:
     add("--out", dest="output", default="default", metavar="OUT", help="a device's name or number")
     add("--block", type=whole(MIN_BLOCK, MAX_BLOCK), default=128, metavar="N",
         help="samples in a block, as the show will run (default: 128)")  # fmt: skip
-    add("--slack", type=whole(0, 1), default=1, metavar="N", help="as the show will run (default: 1)")
+    add("--slack", type=whole(0, MAX_SLACK), default=1, metavar="N", help="as the show will run (default: 1)")
     add("--rate", type=whole(MIN_RATE_HZ, MAX_RATE_HZ), metavar="HZ",
         help="sample rate (default: the device's own)")  # fmt: skip
     add(

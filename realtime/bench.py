@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any  # noqa: E402
 
 import numpy as np  # noqa: E402
 
+from realtime.arguments import MAX_SLACK, SentenceParser, whole  # noqa: E402
 from realtime.errors import UserError  # noqa: E402
 from realtime.options import DEFAULT_BUNDLE, find_bundle  # noqa: E402
 
@@ -57,7 +58,7 @@ except OSError:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the figures; exit code 2 and one sentence for bad input."""
-    parser = argparse.ArgumentParser(prog="python -m realtime.bench", description=__doc__.split("\n")[0])
+    parser = SentenceParser(prog="python -m realtime.bench", description=__doc__.split("\n")[0])
     parser.add_argument("--bundle", default=DEFAULT_BUNDLE, help="a .umtn file or a shipped one's name")
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
@@ -88,9 +89,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--block", type=int, help="frames (default: 128 for --latency and --reaction, else 256)"
     )
-    parser.add_argument("--slack", type=int, choices=(0, 1), default=1, help="blocks ahead, for --reaction")
-    options = parser.parse_args(arguments)
+    parser.add_argument(
+        "--slack",
+        type=whole(0, MAX_SLACK),
+        default=1,
+        metavar="N",
+        help="blocks in hand, for --latency, --reaction and --soak (default: 1)",
+    )
     try:
+        options = parser.parse_args(arguments)
         path = find_bundle(options.bundle)
         figures = _chosen(options, path)
     except ValueError as error:
@@ -112,7 +119,7 @@ def _chosen(options: argparse.Namespace, path: Path) -> Any:
     if options.latency:
         from realtime.bench_latency import latency
 
-        return latency(path, options.engine, options.block or 128)
+        return latency(path, options.engine, options.block or 128, slack=options.slack)
     if options.reaction:
         from realtime.bench_reaction import reaction
 
@@ -120,7 +127,7 @@ def _chosen(options: argparse.Namespace, path: Path) -> Any:
     if options.soak:
         from realtime.bench_soak import soak
 
-        return soak(path, options.engine, options.block or BLOCK, options.soak, options.calm)
+        return soak(path, options.engine, options.block or BLOCK, options.soak, options.calm, options.slack)
     if options.stage:
         from realtime.bench_stage import stage
 

@@ -18,7 +18,9 @@ __all__ = ["latency"]
 SETTLE_S = 1.0
 
 
-def latency(bundle: Path, engine: str, block: int, mix: float = 0.0, impulses: int = 10) -> dict[str, Any]:
+def latency(
+    bundle: Path, engine: str, block: int, mix: float = 0.0, impulses: int = 10, slack: int = 1
+) -> dict[str, Any]:
     """An impulse through the running program, JACK port to JACK port, plus the driver's own buffers.
 
     At mix 0 the program plays its aligned dry signal, delayed by exactly what the model's path takes: a
@@ -32,7 +34,7 @@ def latency(bundle: Path, engine: str, block: int, mix: float = 0.0, impulses: i
         shared.set("mix", mix)
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        config = AudioConfig(bundle=str(bundle), engine=engine, block=block, rate=RATE_HZ)
+        config = AudioConfig(bundle=str(bundle), engine=engine, block=block, rate=RATE_HZ, slack=slack)
         process = context.Process(target=run_audio, args=(config, shared.name, theirs))
         process.start()
         theirs.close()
@@ -50,7 +52,7 @@ def latency(bundle: Path, engine: str, block: int, mix: float = 0.0, impulses: i
             process.join(10)
             shared.close()
             shared.unlink()
-    return _split(sent, heard, driver, info)
+    return {"slack_blocks": slack, **_split(sent, heard, driver, info)}
 
 
 def _split(
@@ -72,7 +74,7 @@ def _split(
         "split_ms": {
             "driver capture + playback (server's word)": round(sum(driver) * ms, 3),
             "PortAudio (measured less those below)": round(measured * ms - resampler - model - slack, 3),
-            "slack (one block; --slack 0 does without)": slack,
+            "blocks in hand (--slack 0 does without)": slack,
             "resampler": resampler,
             "model and its block": model,
         },

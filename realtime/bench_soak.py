@@ -64,7 +64,9 @@ def _listen(port: int, domains: int, seconds: float, go: Any, results: Any) -> N
     results.send(figures)
 
 
-def soak(bundle: Path, engine: str, block: int, minutes: float, calm: bool = False) -> dict[str, Any]:
+def soak(
+    bundle: Path, engine: str, block: int, minutes: float, calm: bool = False, slack: int = 1
+) -> dict[str, Any]:
     """Play over JACK for `minutes` while 1,000 OSC messages a second arrive; what was late, what clicked.
 
     calm: they move gains, and the domain once a second; else hundreds of times, so that two decoders run.
@@ -82,6 +84,7 @@ def soak(bundle: Path, engine: str, block: int, minutes: float, calm: bool = Fal
             block=block,
             rate=RATE_HZ,
             seconds=seconds + 15.0 * len(domains) + 5.0,
+            slack=slack,
         )
         performance = Performance(config, domains, {}, Wanted(osc=("127.0.0.1", 0)))
         assert performance.osc is not None
@@ -116,6 +119,7 @@ def soak(bundle: Path, engine: str, block: int, minutes: float, calm: bool = Fal
         "minutes": minutes,
         "domain": "once a second" if calm else "hundreds of times a second",
         "block": block,
+        "slack_blocks": slack,
         "server": "real-time" if realtime_granted() else "without real-time rights",
         "osc_messages": sent,
         **{key: stats.get(key) for key in keys},

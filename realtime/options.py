@@ -11,6 +11,7 @@ from realtime.arguments import (
     DEFAULT_BUNDLE,
     MAX_BLOCK,
     MAX_RATE_HZ,
+    MAX_SLACK,
     MIN_BLOCK,
     MIN_RATE_HZ,
     SentenceParser,
@@ -92,10 +93,11 @@ def _add_sound(group: argparse._ArgumentGroup) -> None:
         help=f"samples in a block, {MIN_BLOCK} to {MAX_BLOCK}, any number (default: 128)")  # fmt: skip
     add(
         "--slack",
-        type=whole(0, 1),
+        type=whole(0, MAX_SLACK),
         default=1,
         metavar="N",
-        help="1: the model has a block more time (steadier), 0: a block less latency (default: 1)",
+        help=f"blocks in hand, 0 to {MAX_SLACK}: each forgives a stall of its length and adds it to the latency "
+        "(default: 1)",
     )
     add("--rate", type=whole(MIN_RATE_HZ, MAX_RATE_HZ), metavar="HZ",
         help="sample rate (default: the device's or the file's own)")  # fmt: skip

@@ -1,21 +1,25 @@
-"""Computing behind the callback's back: the model runs in a thread of its own, one block ahead of its need.
+"""Computing behind the callback's back: the model runs in a thread of its own, some blocks ahead of its need.
 
 A callback that computes must be done within its block, and a system that wakes it 4 ms late leaves 1.3 of
-5.3 ms. Here it only hands its input over and takes the block that was made meanwhile: the model has nearly two
-blocks, for one block more latency.
+5.3 ms. Here it only hands its input over and takes the oldest block in hand. With one in hand the model has
+nearly two blocks of time, for one block more latency; a machine that stands still for three needs three.
+
+    given to the model   |-----------------------------|
+    made by it           |----------------------|
+    played               |---------|                     the rest up to "given" is `slack`, always
 
 Threading model: the device's thread calls `block`; the thread "model", one real-time step below it, calls the
-worker. Two single-producer, single-consumer rings carry the samples, two queues (C, without a Python lock) say
-that there are some. Both threads want the interpreter: the callback takes and plays first and wakes the model
-last, and nothing in it is large enough for NumPy to let the interpreter go (another thread would keep it for
-a switch interval: 100 to 170 us measured).
+worker. Two single-producer, single-consumer rings carry the samples, a queue and a lock (C both) say that there
+are some. Both threads want the interpreter: the callback takes and plays first and wakes the model last, and
+nothing in it is large enough for NumPy to let the interpreter go (another thread would keep it for a switch
+interval: 100 to 170 us measured).
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from time import perf_counter
 
 import numpy as np
@@ -26,7 +30,7 @@ from realtime.audio.ring import Ring
 __all__ = ["BLOCKS_AHEAD", "Ahead", "spread"]
 
 PATIENCE = 0.6  # of a block: how long a callback waits for a result before it plays without
-BLOCKS_AHEAD = 1.0 + PATIENCE  # what a computation may take
+BLOCKS_AHEAD = 1.0 + PATIENCE  # what a computation may take; more in hand are for the machine's stalls
 FADE = 64  # samples, into and out of a gap
 QUIET = 500  # elements: for more than these NumPy lets go of the interpreter while it copies
 Make = Callable[[np.ndarray | None, int], np.ndarray]
@@ -41,26 +45,27 @@ def spread(y: np.ndarray, channels: np.ndarray) -> None:
 
 
 class Ahead:
-    """`block(x, n, out)`: the worker's, `slack` samples (the longest block so far) later.
+    """`block(x, n, out)`: the worker's, `slack` samples later: `blocks` times the longest block so far.
 
     `late` counts the blocks that were not ready in time, `waits` those that had to be waited for;
     `waited`: whether the last one had to.
     """
 
-    def __init__(self, make: Make, rate_hz: int, longest: int, capture: bool) -> None:
-        self._make, self._rate, self._capture = make, rate_hz, capture
-        self._in, self._ready = Ring(4 * longest), Ring(4 * longest)
+    def __init__(self, make: Make, rate_hz: int, longest: int, capture: bool, blocks: int = 1) -> None:
+        self._make, self._rate, self._capture, self._blocks = make, rate_hz, capture, blocks
+        room = (blocks + 3) * longest
+        self._in, self._ready = Ring(room), Ring(room)
         self._todo: SimpleQueue[int] = SimpleQueue()
-        self._done: SimpleQueue[None] = SimpleQueue()
+        self._news = threading.Lock()  # held until the model has made something
+        self._news.acquire()
         self._x = np.zeros(longest, np.float32)
         self._out = np.zeros(longest, np.float32)
         self._fall = np.linspace(1.0, 0.0, FADE, dtype=np.float32)
         self.slack = self.late = self.waits = 0
         self.waited = False
-        self._owed = -1  # results that the callback went without; there is none before the first
-        self._surplus = 0  # their samples: to be thrown away when they come
+        self._next = 0  # which of the model's samples is to be played next; below 0: silence before the first
         self._last = 0.0
-        self._broken = False  # the block before this one was a gap
+        self._broken = False  # what was played last was a gap
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
 
     def start(self) -> None:
@@ -75,12 +80,15 @@ class Ahead:
     def block(self, x: np.ndarray | None, n: int, out: np.ndarray | None) -> None:
         """Hand over `n` samples, take `n` older ones into every channel of `out` [n, channels]."""
         due = perf_counter() + PATIENCE * n / self._rate
-        ready = self._done.qsize() > self._owed
+        longer = max(0, self._blocks * n - self.slack)
+        self.slack += longer
+        self._next -= longer
+        ready = self._has(n)
         self.waited = not ready
         if not ready:  # the model is at work and will not disturb; it must not run out of work while we wait
             self.waits += 1
             self._give(x, n)
-        y = self._take(n, due)
+        y = self._take(n, ready or self._await(n, due))
         if out is not None:
             spread(y, out)
         if ready:
@@ -92,36 +100,46 @@ class Ahead:
                 self._in.write(x[start : start + QUIET])
         self._todo.put(n)
 
-    def _take(self, n: int, due: float) -> np.ndarray:
+    @property
+    def made(self) -> int:
+        """Samples that the model has made. Those that found no room count: they are long past."""
+        return self._ready.written + self._ready.lost
+
+    def _has(self, n: int) -> bool:
+        return self._next + n <= self.made
+
+    def _await(self, n: int, due: float) -> bool:
+        while not self._has(n):
+            if not self._news.acquire(timeout=max(0.0, due - perf_counter())):
+                return False
+        return True
+
+    def _take(self, n: int, ready: bool) -> np.ndarray:
+        """The next `n` samples; late ones are dropped when they come, not played later."""
         y = self._out[:n]
-        if self._collect(self._owed + 1, due):
-            self._surplus -= self._ready.skip(self._surplus)
-            for start in range(0, n, QUIET):  # a call longer than all before finds too little: zeros
-                self._ready.read(y[start : start + QUIET])
-            self.slack = max(self.slack, n)  # and more slack
-            if self._broken:
-                y[:FADE] *= self._fall[::-1][:n]
-            self._broken = False
-        else:
-            self._gap(y)
+        ahead = self._next - self._ready.taken - self._ready.lost  # below 0: the block has become longer
+        self._ready.skip(max(0, ahead))
+        self._next += n
+        self.late += not ready
+        gap = min(n, max(0, -ahead)) if ready else n
+        if gap:
+            self._gap(y[:gap])
+        if gap < n:
+            self._sound(y[gap:])
         self._last = float(y[-1])
         return y
 
-    def _collect(self, results: int, due: float) -> bool:
-        """Wait for that many results until `due`; what is still missing is owed."""
-        for got in range(results):
-            try:
-                self._done.get(timeout=max(0.0, due - perf_counter()))
-            except Empty:
-                self._owed = results - got
-                return False
-        self._owed = 0
-        return True
+    def _sound(self, out: np.ndarray) -> None:
+        """As the model made it; after a gap it rises."""
+        cut = self._broken and self._ready.taken > 0  # the very first samples were not
+        for start in range(0, len(out), QUIET):
+            self._ready.read(out[start : start + QUIET])
+        if cut:
+            out[:FADE] *= self._fall[::-1][: len(out)]
+        self._broken = False
 
     def _gap(self, out: np.ndarray) -> None:
-        """Fall from the last sample instead of breaking off; the late result will be dropped, not played later."""
-        self.late += 1
-        self._surplus += len(out)
+        """Fall from the last sample instead of breaking off."""
         out[:] = 0.0
         if not self._broken:
             n = min(FADE, len(out))
@@ -135,4 +153,5 @@ class Ahead:
             if self._capture:
                 self._in.read(x[:n])
             self._ready.write(self._make(x[:n] if self._capture else None, n))
-            self._done.put(None)
+            if self._news.locked():  # nobody else releases it
+                self._news.release()

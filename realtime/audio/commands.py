@@ -34,7 +34,7 @@ Send = Callable[[tuple[str, Any]], None]
 
 
 class Commands:
-    """`poll` between looks at everything else; `close` after the last block. ahead: the model has two blocks."""
+    """`poll` between looks at everything else; `close` after the last block. ahead: the model is ahead (ahead.py)."""
 
     def __init__(self, config: AudioConfig, worker: Worker, send: Send, ahead: bool = False) -> None:
         self._config, self._worker, self._send = config, worker, send

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["MAX_BLOCK", "MAX_RATE_HZ", "MIN_BLOCK", "MIN_RATE_HZ", "AudioConfig"]
+__all__ = ["MAX_BLOCK", "MAX_RATE_HZ", "MAX_SLACK", "MIN_BLOCK", "MIN_RATE_HZ", "AudioConfig"]
 
 MIN_BLOCK, MAX_BLOCK = 16, 8192
 MIN_RATE_HZ, MAX_RATE_HZ = 8000, 192000
+MAX_SLACK = 8
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class AudioConfig:
     """input: "mic", "demo", a device's name or number, a file. output: "default", device, "NAME.wav", "none".
 
     block in frames at the device's rate; rate in Hz (None: the device's or the file's own); channel counts
-    from 1; slack: 1 = the model works in a thread of its own, a block ahead (devices only), 0 = in the callback;
+    from 1; slack: how many blocks ahead the model works, in a thread of its own (devices only), 0 = in the callback;
     fast: files as quickly as the machine can; seconds: stop after so much audio; record: a file for input and
     output side by side from the first sample on ("": a name with the date).
     """

@@ -26,7 +26,14 @@ from export.bundle import Bundle, BundleError  # noqa: E402
 from realtime.audio.ahead import BLOCKS_AHEAD  # noqa: E402
 from realtime.audio.background import step_back  # noqa: E402
 from realtime.audio.commands import Commands  # noqa: E402
-from realtime.audio.config import MAX_BLOCK, MAX_RATE_HZ, MIN_BLOCK, MIN_RATE_HZ, AudioConfig  # noqa: E402
+from realtime.audio.config import (  # noqa: E402
+    MAX_BLOCK,
+    MAX_RATE_HZ,
+    MAX_SLACK,
+    MIN_BLOCK,
+    MIN_RATE_HZ,
+    AudioConfig,
+)
 from realtime.audio.devices import Device, check_format, portaudio, resolve  # noqa: E402
 from realtime.audio.files import FileSource, ReadAhead, file_rate, sound_path  # noqa: E402
 from realtime.audio.rights import flush_denormals, request_realtime  # noqa: E402
@@ -296,6 +303,7 @@ class _Session:
         if not worker.finished:
             worker.fade_out = True
             time.sleep(FADE_SECONDS)
+        time.sleep(self._stream.slack_ms / 1000.0)  # what is made is still to be heard
 
     def error(self) -> str | None:
         """What went wrong while it played, if something did; the recording is complete by now."""
@@ -318,6 +326,8 @@ def _check(config: AudioConfig) -> None:
         raise UserError(f"--rate is {config.rate}, but must lie from {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz")
     if config.channel < 1:
         raise UserError(f"--channel is {config.channel}, but channels are counted from 1")
+    if not 0 <= config.slack <= MAX_SLACK:
+        raise UserError(f"--slack is {config.slack}, but must lie from 0 to {MAX_SLACK} blocks")
     if config.seconds is not None and not config.seconds > 0:
         raise UserError(f"--seconds is {config.seconds:g}, but must be more than 0")
     if config.fast and sound_path(config.input) is None:

@@ -144,7 +144,8 @@ class CallbackStream:
         slack: int = 0,
     ) -> None:
         self._worker, self._channel, self._rate = worker, channel - 1, rate_hz
-        self._ahead = Ahead(worker.block, rate_hz, MAX_CALL, input_device is not None) if slack else None
+        capture, self._slack = input_device is not None, slack
+        self._ahead = Ahead(worker.block, rate_hz, MAX_CALL, capture, slack) if slack else None
         worker.judges_time = self._ahead is None
         self._raised = False
         self.callback = Timing()
@@ -195,6 +196,7 @@ class CallbackStream:
             "callback_p999_us": self.callback.percentile_us(0.999),
             "callback_slow": list(self._slow),
             "waits": self._ahead.waits if self._ahead else 0,
+            "slack": self._slack,
         }
 
     def start(self) -> None:

@@ -7,6 +7,7 @@ system grants. `python -m realtime.checkup.cost BUNDLE ENGINE RATE BLOCK` is tha
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ import numpy as np
 from realtime.audio.room import HEADROOM, blend_room
 from realtime.checkup.finding import Finding, ok, stop, warn
 from realtime.errors import UserError
-from realtime.options import MAX_BLOCK
+from realtime.options import MAX_BLOCK, MAX_SLACK
 
 if TYPE_CHECKING:
     from realtime.engines import Engine
@@ -137,7 +138,7 @@ def _median(step: Any) -> float:
 
 
 def judge_domain(name: str, cost: Mapping[str, float], block: int, rate_hz: int, slack: int) -> Finding:
-    """Computing time of one block against its length; with slack a late one may borrow from the next."""
+    """Computing time of one block against its length; with slack a late one may borrow from the next ones."""
     length = 1e6 * block / rate_hz
     rtf = cost["mean_us"] / length
     text = (
@@ -147,7 +148,8 @@ def judge_domain(name: str, cost: Mapping[str, float], block: int, rate_hz: int,
     if rtf > HEADROOM:
         return stop("model", text, f"too slow for the stage, a change of domain costs more still; {larger}")
     if cost["p99_us"] > length * (1 + slack):
-        return stop("model", f"{text}; 1 block in 100 comes too late", larger)
+        mend = _more_slack(slack, cost["p99_us"] / length) + larger
+        return stop("model", f"{text}; 1 block in 100 comes too late", mend)
     if cost["p99_us"] > 0.8 * length:
         return warn("model", f"{text}; little is left", larger)
     return ok("model", text)
@@ -190,8 +192,8 @@ def judge_stalls(
     while larger < MAX_BLOCK and larger * (1 + slack) < longest * rate_hz:
         larger *= 2
     mend = (
-        f"--block {max(larger, 2 * block)}, close other programs, switch power saving off; a virtual machine is "
-        "no stage"
+        f"{_more_slack(slack, longest / block_s)}--block {max(larger, 2 * block)}, close other programs, switch "
+        "power saving off; a virtual machine is no stage"
     )
     if not stalls:
         return ok("stalls", f"none in {seconds:g} s")
@@ -200,6 +202,12 @@ def judge_stalls(
     if longest > block_s:
         return warn("stalls", f"{text}, longer than a block ({1000 * block_s:.1f} ms)", mend)
     return ok("stalls", f"{text}, less than a block")
+
+
+def _more_slack(slack: int, blocks: float) -> str:
+    """The slack that forgives a delay of so many blocks, as the start of an advice; "" where none does or is needed."""
+    wanted = math.ceil(blocks) - 1
+    return f"--slack {wanted} or " if slack < wanted <= MAX_SLACK else ""
 
 
 if __name__ == "__main__":

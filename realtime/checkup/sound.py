@@ -162,9 +162,8 @@ def judge_latency(
     )
     if total > LATE_MS:
         smaller = f"--block {max(32, block // 2)}" if block > 32 else "another interface"
-        return warn(
-            "latency", text, f"{smaller}, --slack 0 if the machine is fast, a sound server with less buffers"
-        )
+        less = f", --slack {slack - 1} if the machine is fast" if slack else ""
+        return warn("latency", text, f"{smaller}{less}, a sound server with less buffers")
     if loop is None:
         return Finding("latency", "ok", text, f"{measure}  measures it with a cable")
     return ok("latency", text)

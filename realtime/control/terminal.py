@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+from realtime.audio.config import MAX_SLACK
 from realtime.shared import SharedState
 
 if TYPE_CHECKING:
@@ -191,6 +192,8 @@ def end_line(stats: dict[str, Any], output: str) -> str:
         parts.append(f"block computed in {stats['p99_us']:.0f} us (p99), {stats['max_us']:.0f} us (longest)")
     if stats.get("failures"):
         parts.append(f"{stats['failures']} blocks failed ({stats.get('last_failure', '')})")
+    if stats.get("late") and stats.get("slack", MAX_SLACK) < MAX_SLACK:
+        parts.append(f"{stats['late']} blocks late (--slack {stats['slack'] + 1} forgives longer stalls)")
     if stats.get("recording_lost"):
         parts.append(f"{stats['recording_lost']} frames of the recording lost")
     return ", ".join(parts) + (f"; written: {output}" if output else "")

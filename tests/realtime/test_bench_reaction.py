@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -47,3 +49,12 @@ def test_a_set_is_heard_in_a_running_instrument(tmp_path: Path, monkeypatch: pyt
     assert figures["heard"] >= 6
     assert 0 < figures["begins_ms_median"] <= figures["begins_ms_max"] < figures["done_ms_max"]
     assert figures["smoothing_ms"] > 1
+
+
+def test_a_bad_option_is_one_sentence_and_2() -> None:
+    command = [sys.executable, "-m", "realtime.bench", "--reaction", "--slack", "9"]
+    done = subprocess.run(
+        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: --slack: takes a whole number from 0 to 8, but 9 came\n"

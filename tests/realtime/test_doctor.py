@@ -271,6 +271,8 @@ def test_latency_uses_the_measured_loop_where_there_is_one() -> None:
         (500, 2300, 1, "warn"),
         (500, 3000, 0, "stop"),
         (500, 3000, 1, "warn"),
+        (500, 9000, 2, "stop"),
+        (500, 9000, 3, "warn"),
         (2000, 2100, 1, "stop"),
     ],
 )
@@ -292,10 +294,22 @@ def test_stalls_are_held_against_the_block() -> None:
     assert cost.judge_stalls([], 2.0, 128, 48000, 1).level == "ok"
     assert cost.judge_stalls(short, 2.0, 128, 48000, 1).level == "ok"
     once = cost.judge_stalls(long, 2.0, 128, 48000, 1)
-    assert once.level == "warn" and once.mend.startswith("--block 256")
+    assert once.level == "warn" and once.mend.startswith("--slack 3 or --block 256")
     assert cost.judge_stalls(long * 3, 2.0, 128, 48000, 1).level == "stop"
     assert cost.judge_stalls(long * 3, 2.0, 256, 48000, 1).level == "warn"
     assert cost.judge_stalls(long * 3, 2.0, 512, 48000, 0).level == "ok"
+    forgiven = cost.judge_stalls(long * 3, 2.0, 128, 48000, 3)
+    assert forgiven.level == "warn" and forgiven.mend.startswith("--block 256")
+    hopeless = cost.judge_stalls([(1.0, 1.1)] * 3, 2.0, 128, 48000, 8)
+    assert hopeless.level == "stop" and "--slack" not in hopeless.mend
+
+
+@pytest.mark.parametrize(
+    ("p99", "slack", "cure"), [(3000, 0, "--slack 1 or "), (9000, 0, "--slack 3 or "), (90000, 0, "--block")]
+)
+def test_a_late_model_is_offered_the_slack_that_forgives_it(p99: float, slack: int, cure: str) -> None:
+    finding = cost.judge_domain("piano", {"mean_us": 500, "p99_us": p99}, 128, 48000, slack)
+    assert finding.level == "stop" and finding.mend.startswith(cure)
 
 
 def test_the_model_is_measured_through_the_real_path(tmp_path: Path) -> None:

@@ -166,6 +166,7 @@ def test_the_measuring_stream_is_opened_as_the_program_opens_its_own() -> None:
     [
         (["--block", "4"], "--block: takes a whole number from 32 to 4096, but 4 came"),
         (["--rate", "1"], "--rate: takes a whole number from 8000 to 192000"),
+        (["--slack", "9"], "--slack: takes a whole number from 0 to 8, but 9 came"),
         (["--channel", "0"], "--channel counts from 1"),
         (["--level", "6"], "--level takes -60 to -3 dB"),
         (["--level", "nan"], "--level takes -60 to -3 dB"),

@@ -63,6 +63,8 @@ FILES = ("--in", "DIR/in.wav", "--out", "DIR/out.wav", "--no-osc")
         (("--block", "4097"), "32 to 4096"),
         (("--block", "12.5"), "whole number"),
         (("--rate", "100"), "8000 to 192000"),
+        (("--slack", "9"), "--slack: takes a whole number from 0 to 8, but 9 came"),
+        (("--slack", "-1"), "--slack: takes a whole number from 0 to 8, but -1 came"),
         (("--channel", "0"), "from 1"),
         (("--seconds", "0"), "above 0"),
         (("--seconds", "inf"), "number"),

@@ -1,4 +1,4 @@
-"""Computing one block ahead: the same sound one block later, and a late model costs a gap, never more latency."""
+"""Computing blocks ahead: the same sound so many blocks later, and a late model costs a gap, never more latency."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from realtime.audio.ahead import FADE, QUIET, Ahead
+from realtime.audio.ahead import FADE, QUIET, Ahead, Make
 
 RATE_HZ = 48000
 BLOCK = 256
@@ -28,12 +28,44 @@ def _play(ahead: Ahead, x: np.ndarray, lengths: list[int]) -> np.ndarray:
     return np.concatenate(out)
 
 
+def _play_in_time(ahead: Ahead, x: np.ndarray) -> np.ndarray:
+    """Blocks of BLOCK, each made before the next one comes."""
+    out = []
+    for start in range(0, len(x), BLOCK):
+        made = ahead.made
+        out.append(_block(ahead, x[start : start + BLOCK]))
+        _await_made(ahead, made + BLOCK)
+    return np.concatenate(out)
+
+
+def _await_made(ahead: Ahead, samples: int) -> None:
+    deadline = time.monotonic() + 20
+    while ahead.made < samples:
+        assert time.monotonic() < deadline, "the model does not come back"
+        time.sleep(0.0005)
+
+
 def _block(ahead: Ahead, x: np.ndarray) -> np.ndarray:
     """One callback with a stereo output; both channels are the same."""
     channels = np.full((len(x), 2), np.nan, np.float32)
     ahead.block(x, len(x), channels)
     np.testing.assert_array_equal(channels[:, 0], channels[:, 1])
     return channels[:, 0].copy()
+
+
+def _same(x: np.ndarray | None, n: int) -> np.ndarray:
+    assert x is not None
+    return x
+
+
+def _behind(gate: threading.Event) -> Make:
+    """A model that stands still while its gate is closed."""
+
+    def same(x: np.ndarray | None, n: int) -> np.ndarray:
+        gate.wait(20)
+        return _same(x, n)
+
+    return same
 
 
 @pytest.fixture
@@ -43,59 +75,104 @@ def gate() -> threading.Event:
     return event
 
 
-@pytest.fixture
-def ahead(gate: threading.Event) -> Ahead:
-    def double(x: np.ndarray | None, n: int) -> np.ndarray:
-        gate.wait(5)
-        assert x is not None
-        return x * 2
-
-    model = Ahead(double, RATE_HZ * 0.02, 4096, capture=True)  # slow clock: no test is late by accident
-    model.start()
-    return model
-
-
+@pytest.mark.parametrize("blocks", [1, 2, 8])
 @pytest.mark.parametrize("block", [64, BLOCK, QUIET, 3 * QUIET + 1])
-def test_one_block_later_and_nothing_else(ahead: Ahead, block: int) -> None:
-    x = _ramp(20, block)
+def test_so_many_blocks_later_and_nothing_else(block: int, blocks: int) -> None:
+    ahead = Ahead(
+        _same, RATE_HZ * 0.02, 4096, capture=True, blocks=blocks
+    )  # slow clock: not late by accident
+    ahead.start()
+    x, later = _ramp(20, block), blocks * block
     y = _play(ahead, x, [block] * 20)
     ahead.stop()
-    assert ahead.slack == block
+    assert ahead.slack == later
     assert ahead.late == 0
-    np.testing.assert_array_equal(y[block:], 2 * x[:-block])
-    assert not y[:block].any()
+    np.testing.assert_array_equal(y[later:], x[:-later])
+    assert not y[:later].any()
 
 
-def test_a_longer_call_than_all_before_adds_latency_once(ahead: Ahead) -> None:
-    lengths = [64, 64, 300, 64, 300, 17, 1, 300]
+@pytest.mark.parametrize("blocks", [1, 2, 8])
+def test_a_longer_call_than_all_before_adds_latency_once(blocks: int) -> None:
+    """All at once: the blocks in hand are short by then, and many short holes would be heard as many."""
+    lengths = [64] * 10 + [300, 64, 300, 17, 1, 300] * 6
     x = _ramp(1, sum(lengths))
+    ahead = Ahead(_same, RATE_HZ * 0.02, 4096, capture=True, blocks=blocks)
+    ahead.start()
     y = _play(ahead, x, lengths)
     ahead.stop()
-    assert (ahead.slack, ahead.late) == (300, 0)
-    settled = sum(lengths[:3])
-    np.testing.assert_array_equal(y[settled:], 2 * x[settled - 300 : -300])
+    late, later, grows = 64 * blocks, 300 * blocks, 640
+    assert (ahead.slack, ahead.late) == (later, 0)
+    np.testing.assert_array_equal(y[:grows], np.concatenate([np.zeros(late), x])[:grows])
+    hole = grows + later - late
+    assert not y[grows + FADE : hole].any()
+    settled = hole + FADE
+    np.testing.assert_array_equal(y[settled:], x[settled - later : -later])
+
+
+STALLS = [(1, 1), (1, 3), (3, 2), (3, 3), (3, 5), (8, 8), (8, 9)]
+
+
+@pytest.mark.parametrize(("blocks", "stalled"), STALLS)
+def test_blocks_in_hand_are_played_while_the_model_stands_still(
+    gate: threading.Event, blocks: int, stalled: int
+) -> None:
+    """Without a wait as long as there are some. Beyond that one gap, and the same number in hand afterwards."""
+
+    ahead = Ahead(_behind(gate), RATE_HZ, 4096, capture=True, blocks=blocks)
+    ahead.start()
+    lead, quiet = 2 * blocks * BLOCK, stalled * BLOCK
+    x = _ramp(1, 3 * lead + 2 * quiet)
+    want = np.concatenate([np.zeros(blocks * BLOCK, np.float32), x])[: len(x)]
+    fall = np.linspace(1.0, 0.0, FADE, dtype=np.float32)
+    heard, at = [], 0
+    for _ in range(2):
+        heard.append(_play_in_time(ahead, x[at : at + lead]))
+        at += lead
+        gate.clear()
+        heard.append(_play(ahead, x[at : at + quiet], [BLOCK] * stalled))
+        gate.set()
+        begin, at = at + blocks * BLOCK, at + quiet
+        if begin < at:
+            want[begin:at] = 0.0
+            want[begin : begin + FADE] = fall * float(want[begin - 1])
+            want[at : at + FADE] *= fall[::-1]
+        _await_made(ahead, at)
+    heard.append(_play_in_time(ahead, x[at:]))
+    ahead.stop()
+    np.testing.assert_array_equal(np.concatenate(heard), want)
+    assert ahead.late == ahead.waits == 2 * max(0, stalled - blocks)
+
+
+def test_a_stall_that_fills_the_rings_shifts_nothing(gate: threading.Event) -> None:
+    """Samples that found no room would be missed from then on: every later block would wait for them in vain."""
+    ahead = Ahead(
+        _behind(gate), 1000 * RATE_HZ, BLOCK, capture=True, blocks=2
+    )  # quick clock: it hardly waits
+    ahead.start()
+    x = _ramp(60)
+    gate.clear()
+    _play(ahead, x, [BLOCK] * 40)
+    gaps = ahead.late
+    gate.set()
+    _await_made(ahead, 40 * BLOCK)
+    y = _play_in_time(ahead, x[40 * BLOCK :])
+    ahead.stop()
+    assert (gaps, ahead.late) == (38, 38)
+    np.testing.assert_array_equal(y[2 * BLOCK :], x[40 * BLOCK : -2 * BLOCK])
 
 
 def test_a_late_model_costs_a_faded_gap_and_no_latency(gate: threading.Event) -> None:
-    def same(x: np.ndarray | None, n: int) -> np.ndarray:
-        gate.wait(5)
-        assert x is not None
-        return x
-
-    ahead = Ahead(same, RATE_HZ, 4096, capture=True)
+    ahead = Ahead(_behind(gate), RATE_HZ, 4096, capture=True)
     ahead.start()
     ones = np.ones(BLOCK, np.float32)
-    for _ in range(3):
-        _block(ahead, ones)
-        time.sleep(0.05)
+    _play_in_time(ahead, np.ones(3 * BLOCK, np.float32))
     gate.clear()
     _block(ahead, ones)  # its predecessor was made in time, it will not be
     gaps = [_block(ahead, ones) for _ in range(3)]
     assert ahead.late == 3
     gate.set()
-    time.sleep(0.2)
-    first = _block(ahead, 5 * ones)
-    time.sleep(0.2)
+    _await_made(ahead, 7 * BLOCK)
+    first = _play_in_time(ahead, 5 * ones)
     second = _block(ahead, ones)
     ahead.stop()
     assert ahead.late == 3
@@ -120,27 +197,28 @@ class _Device:
         self.given_before = len(self._given)
 
 
-def test_the_model_is_woken_after_the_sound_is_with_the_device(gate: threading.Event) -> None:
+def test_the_model_is_woken_after_the_sound_is_with_the_device() -> None:
     """Woken before, it took the interpreter from the callback. Where it is late it must get its work at once."""
     given: list[float] = []
+    in_time = True
 
     def same(x: np.ndarray | None, n: int) -> np.ndarray:
         assert x is not None
         given.append(float(x[0]))
-        gate.wait(5)
+        while not in_time and not ahead.waits:
+            time.sleep(0.001)
         return x
 
-    ahead = Ahead(same, RATE_HZ, 4096, capture=True)
+    ahead = Ahead(same, RATE_HZ * 0.02, 4096, capture=True)  # slow clock: patient
     ahead.start()
     device = _Device(given)
     for block in range(3):
         ahead.block(np.full(BLOCK, block, np.float32), BLOCK, device)
         assert device.given_before == block
-        time.sleep(0.05)
+        _await_made(ahead, (block + 1) * BLOCK)
     assert ahead.waits == 0
-    gate.clear()
+    in_time = False
     ahead.block(np.zeros(BLOCK, np.float32), BLOCK, None)
-    threading.Timer(0.001, gate.set).start()
     ahead.block(np.zeros(BLOCK, np.float32), BLOCK, device)
     ahead.stop()
     assert (device.given_before, ahead.waits) == (5, 1)

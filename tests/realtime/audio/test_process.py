@@ -159,6 +159,7 @@ def test_a_kill_leaves_a_playable_file(start: Any, tmp_path: Path) -> None:
         ({"block": 7}, "--block is 7, but must lie from 16 to 8192"),
         ({"rate": 100}, "--rate is 100"),
         ({"channel": 0}, "channels are counted from 1"),
+        ({"slack": 9}, "--slack is 9, but must lie from 0 to 8 blocks"),
         ({"engine": "abacus"}, "unknown engine 'abacus'"),
         ({"bundle": "nothing.umtn"}, "nothing.umtn"),
         ({"output": "out.mp3"}, "must end in .wav"),

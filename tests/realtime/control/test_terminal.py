@@ -96,6 +96,10 @@ def test_start_and_end_lines() -> None:
     ):
         assert part in text
     assert end_line({"seconds": 5.0, "xruns": 1}, "x.wav") == "5.0 s played, 1 xruns; written: x.wav"
+    late = {"seconds": 5.0, "xruns": 3, "late": 2, "slack": 1}
+    assert end_line(late, "") == "5.0 s played, 3 xruns, 2 blocks late (--slack 2 forgives longer stalls)"
+    for nothing_to_advise in ({"late": 0}, {"slack": 8}):
+        assert end_line(late | nothing_to_advise, "") == "5.0 s played, 3 xruns"
 
 
 def test_what_the_hands_have_set_is_shown(shared: SharedState, namespace: Namespace) -> None:
