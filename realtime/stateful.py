@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-__all__ = ["Stateful"]
+__all__ = ["Kept", "Stateful"]
 
 
 class Stateful(ABC):
@@ -34,3 +34,34 @@ class Stateful(ABC):
 
     @abstractmethod
     def load_state(self, kept: np.ndarray) -> None: ...
+
+
+class Kept:
+    """What some arrays and `Stateful` objects hold at one moment, to go back to as often as one likes.
+
+    keep: belongs to the construction. restore: whoever makes the audio, between two blocks; arrays stay where they are.
+    A snapshot finds no state in here: whoever is constructed the same way keeps the same.
+    """
+
+    def __init__(self, *held: np.ndarray | Stateful) -> None:
+        self._held = held
+        self._copies: tuple[np.ndarray, ...] = ()
+
+    def keep(self) -> None:
+        copies = []
+        for held in self._held:
+            if isinstance(held, Stateful):
+                copy = np.zeros(held.state_bytes, np.uint8)
+                held.save_state(copy)
+            else:
+                copy = held.copy()
+            copy.flags.writeable = False
+            copies.append(copy)
+        self._copies = tuple(copies)
+
+    def restore(self) -> None:
+        for held, copy in zip(self._held, self._copies, strict=True):
+            if isinstance(held, Stateful):
+                held.load_state(copy)
+            else:
+                held[...] = copy

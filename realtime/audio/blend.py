@@ -5,7 +5,7 @@ Powers (squared gains) always add up to one. A move goes from `start` to `goal` 
     power = start + (goal - start) sin^2(pi/2 position)
 
 which between two single decoders is the sine and cosine of an equal-power cross-fade. A decoder that was not
-running is reset and runs unheard for `WARM_MS`, so that its layers are filled before the move begins. Where the
+running begins at rest and runs unheard for `WARM_MS`, so that it is in the music before the move begins. Where the
 wish needs more decoders than there is room for, it is reached in stages, each with room enough; only the latest
 wish counts, and a stage in its way ends within `HURRY_MS`.
 """
@@ -43,14 +43,14 @@ def powers_of(weights: np.ndarray, domain: int, room: int) -> list[float]:
 class Blend:
     """`choose` says what is wanted; `begin` and `end` go around each block. `running` are to be decoded.
 
-    `reset(domain)` is called for each decoder that begins to run. Made for one thread.
+    `rest(domain)` is called for each decoder that begins to run. Made for one thread.
     """
 
     def __init__(
-        self, count: int, rate_hz: int, block: int, domain: int, room: int, reset: Callable[[int], None]
+        self, count: int, rate_hz: int, block: int, domain: int, room: int, rest: Callable[[int], None]
     ) -> None:
         self._count, self._rate, self._block = count, rate_hz, block
-        self._room, self._reset = max(LEAST, room), reset
+        self._room, self._rest = max(LEAST, room), rest
         self.domain = min(max(0, domain), count - 1)
         self._asked = self.domain
         self._weights = np.zeros(count)
@@ -151,7 +151,7 @@ class Blend:
             self._make_room(need)
 
     def _wake(self, k: int, first: bool) -> None:
-        self._reset(k)
+        self._rest(k)
         self.running.append(k)
         self.cold[k], self._quiet[k] = self._warm_blocks, 0
         if first:

@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from export.bundle import PitchLayout
-from realtime.engines.base import Engine, silent_latent
+from realtime.engines.base import Engine
 
 __all__ = ["LatentControls", "Transposer"]
 
@@ -32,7 +32,7 @@ class LatentControls:
         channels, frames = engine.latent.shape
         frame_ms = 1000.0 * manifest.hop / manifest.sample_rate
         self.freeze, self.transpose = False, 0.0
-        self._rest = silent_latent(engine)
+        self._rest = engine.silence
         self._held = np.zeros((channels, 1), np.float32)
         self._holding = False
         self._glide_frames = max(1, math.ceil(GLIDE_MS / frame_ms))

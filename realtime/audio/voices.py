@@ -29,7 +29,8 @@ class Voices:
         manifest = engine.manifest
         self._engine = engine
         rate, block = manifest.sample_rate, manifest.block
-        self._blend = Blend(len(manifest.domains), rate, block, domain, room, engine.reset)
+        self._blend = Blend(len(manifest.domains), rate, block, domain, room, engine.rest)
+        engine.rest()
         self.latent = LatentControls(engine)
         self.resets = 0
         self._last = 0.0
@@ -56,7 +57,7 @@ class Voices:
 
     def reset(self) -> None:
         """Forget everything at once; what is wanted sounds from now on."""
-        self._engine.reset()
+        self._engine.rest()
         self._blend.settle(wanted=True)
         self.latent.reset()
         self._last = 0.0
@@ -112,7 +113,7 @@ class Voices:
 
     def _fail(self, out: np.ndarray) -> None:
         """Start everything that ran anew; let the last good sample glide to zero instead of breaking off."""
-        self._engine.reset()
+        self._engine.rest()
         self._blend.settle(wanted=False)
         self.resets += 1
         self._repaired = 0

@@ -6,7 +6,6 @@ Threading model: an engine belongs to one thread, the one that makes the audio. 
 from __future__ import annotations
 
 import ctypes
-import math
 import sys
 import time
 from dataclasses import dataclass
@@ -22,11 +21,10 @@ from realtime.errors import UserError
 if TYPE_CHECKING:
     from export.bundle import Bundle, Manifest
 
-__all__ = ["ENGINES", "Cost", "Engine", "check_probe", "load_engine", "silent_latent"]
+__all__ = ["ENGINES", "Cost", "Engine", "check_probe", "load_engine"]
 
 ENGINES = ("auto", "onnx", "onnx-cuda", "torchscript", "live-cpu", "wavenet-cpu", "wavenet-cuda")
 ON_STAGE = 1.7  # times the undisturbed steps: mixing, resampling and a busy system (five decoders, ten minutes of OSC)
-SILENCE_S = 0.4  # after that much silence an encoder has nothing else in its memory
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,10 @@ class Engine(Protocol):
 
     encode: audio [block] -> `latent`, which every decoder then reads in place.
     decode: -> out [block]; noise [block] uniform in [0, 1), or None: the engine draws it. Several decoders
-    may run in the same step. reset: one domain's decoder, or with None the encoder and all decoders.
+    may run in the same step. reset: one domain's decoder, or with None the encoder and all decoders, as if nothing had
+    ever been; rest: as if there had been silence, which is where music begins (a decoder that begins from nothing
+    thumps). settle, after loading: finds out where silence leaves all, for `rest`, and what the encoder says of it,
+    `silence` [D].
     latent: [D, T] float32, written by encode, may be changed in place before decode. temperature: of decoders
     that draw, 1 = the bundle's own. cost: measured by check_probe, None before.
     """
@@ -54,6 +55,7 @@ class Engine(Protocol):
     name: str
     manifest: Manifest
     latent: np.ndarray
+    silence: np.ndarray
     temperature: float
     cost: Cost | None
 
@@ -62,6 +64,10 @@ class Engine(Protocol):
     def decode(self, domain: int, out: np.ndarray, noise: np.ndarray | None = None) -> None: ...
 
     def reset(self, domain: int | None = None) -> None: ...
+
+    def settle(self) -> None: ...
+
+    def rest(self, domain: int | None = None) -> None: ...
 
 
 def load_engine(
@@ -72,13 +78,19 @@ def load_engine(
     cores: int = 1,
     live: bool = True,
 ) -> Engine:
-    """Load, run the bundle's own probe, and return the engine from a fresh state.
+    """Load, run the bundle's own probe, and return the engine, settled, from a fresh state.
 
     precision, cores: of the native engine of WaveNet decoders, which `auto` takes for bundles that have them. A
     `live` bundle that has weights is played by live-cpu, where its kernel is compiled already. live: somebody
     listens; without it a WaveNet engine that cannot keep up with real time is no error.
     UserError: unknown engine, missing package, or outputs that differ from the probe.
     """
+    engine = _loaded(bundle, name, seed, precision, cores, live)
+    engine.settle()
+    return engine
+
+
+def _loaded(bundle: Bundle, name: str, seed: int | None, precision: str, cores: int, live: bool) -> Engine:
     if name not in ENGINES:
         raise UserError(f"unknown engine {name!r}; known are {', '.join(ENGINES)}")
     kind = weights_kind(bundle) if name == "auto" else None
@@ -202,15 +214,3 @@ def check_probe(engine: Engine, bundle: Bundle) -> tuple[float, str]:
     typical = np.quantile(times, 0.25, axis=0)
     engine.cost = Cost(float(typical[0]), float(typical[1:].max()))
     return worst, where
-
-
-def silent_latent(engine: Engine) -> np.ndarray:
-    """What the encoder says of silence, [D]; leaves the engine reset."""
-    manifest = engine.manifest
-    audio = np.zeros(manifest.block, np.float32)
-    engine.reset()
-    for _ in range(math.ceil(SILENCE_S * manifest.sample_rate / manifest.block)):
-        engine.encode(audio)
-    silence = engine.latent[:, -1].copy()
-    engine.reset()
-    return silence

@@ -6,6 +6,7 @@ and `temperature` and write `out`. All of them are made once, so that kernels ma
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from realtime.engines.base import Cost
 
 __all__ = ["BufferedEngine", "Part", "StreamBuffers"]
+
+SILENCE_S = 0.5  # after that much of it no part has anything else in its memory
 
 
 class StreamBuffers:
@@ -31,7 +34,11 @@ class StreamBuffers:
 
 
 class Part(Protocol):
-    """An encoder or a decoder with its state, bound to the buffers. noisy: whether a step reads the noise."""
+    """An encoder or a decoder with its state, bound to the buffers.
+
+    noisy: whether a step reads the noise. reset: it remembers nothing. keep: what it remembers now is what `rest` goes
+    back to.
+    """
 
     @property
     def noisy(self) -> bool: ...
@@ -39,6 +46,10 @@ class Part(Protocol):
     def step(self) -> None: ...
 
     def reset(self) -> None: ...
+
+    def keep(self) -> None: ...
+
+    def rest(self) -> None: ...
 
 
 class BufferedEngine:
@@ -54,6 +65,7 @@ class BufferedEngine:
         self.buffers = StreamBuffers(manifest)
         self.temperature = 1.0
         self.latent = self.buffers.latent[0]
+        self.silence = np.zeros(manifest.latent_channels, np.float32)
         self._random = np.random.default_rng(seed)
 
     @property
@@ -80,5 +92,25 @@ class BufferedEngine:
         out[:] = buffers.out[0, 0]
 
     def reset(self, domain: int | None = None) -> None:
-        for part in (self._encoder, *self._decoders) if domain is None else (self._decoders[domain],):
+        for part in self._parts(domain):
             part.reset()
+
+    def settle(self) -> None:
+        silence, out = np.zeros((2, self.manifest.block), np.float32)
+        random = np.random.default_rng(0)  # not the performer's, whose draws a seed has promised
+        self.reset()
+        for _ in range(math.ceil(SILENCE_S * self.manifest.sample_rate / self.manifest.block)):
+            self.encode(silence)
+            for domain in range(len(self._decoders)):
+                self.decode(domain, out, random.random(self.manifest.block, np.float32))
+        self.silence = self.latent[:, -1].copy()
+        for part in self._parts(None):
+            part.keep()
+        self.reset()
+
+    def rest(self, domain: int | None = None) -> None:
+        for part in self._parts(domain):
+            part.rest()
+
+    def _parts(self, domain: int | None) -> tuple[Part, ...]:
+        return (self._encoder, *self._decoders) if domain is None else (self._decoders[domain],)

@@ -23,6 +23,7 @@ from realtime.engines.tensors import read_safetensors, told_about
 from realtime.engines.wavenet_cpu.loops import SampleLoop
 from realtime.engines.wavenet_cpu.weights import WavenetWeights
 from realtime.errors import UserError
+from realtime.stateful import Kept
 
 if TYPE_CHECKING:
     from export.bundle import Bundle
@@ -106,6 +107,8 @@ class Emphasis:
         self._lifted, self._sign = np.zeros((2, samples), np.float32)
         self._ringing = np.zeros(hop, np.float32)
         self._last = np.zeros(2, np.float32)  # the tone before, and the settled sound before
+        kept = Kept(self._last)
+        self.keep, self.rest = kept.keep, kept.restore
 
     def reset(self) -> None:
         self._last[:] = 0
@@ -156,6 +159,7 @@ class Front:
         self._sing = BoundPart(NativePart(weights.guide), latent, silent, self._tones, frames)
         self._say = BoundPart(NativePart(weights.mouth), latent, None, self.told, frames)
         self.emphasis = Emphasis(weights.emphasis, weights.drive, net.classes, net.hop, samples)
+        self._parts = (self._sing, self._say, self.emphasis)
 
     def step(self) -> None:
         self._sing.step()
@@ -163,9 +167,16 @@ class Front:
         self.emphasis.classes(self._tones[0], self.guide)
 
     def reset(self) -> None:
-        self._sing.reset()
-        self._say.reset()
-        self.emphasis.reset()
+        for part in self._parts:
+            part.reset()
+
+    def keep(self) -> None:
+        for part in self._parts:
+            part.keep()
+
+    def rest(self) -> None:
+        for part in self._parts:
+            part.rest()
 
     def tell(self, latent: np.ndarray, heard: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What the loop is told of `heard` [D, T], block by block through the buffer `latent`: [D', T] and the guide's
@@ -204,7 +215,7 @@ class GuidedVoice:
         self._front, self._out = front, buffers.out[0]
         self._drawn = np.zeros_like(self._out)
         self._draw = loop.bind(front.told, buffers.noise[0], buffers.temperature, self._drawn, front.guide)
-        self._reset = loop.reset
+        self._loop, self._kept = loop, Kept(loop)
 
     def step(self) -> None:
         self._front.step()
@@ -213,4 +224,12 @@ class GuidedVoice:
 
     def reset(self) -> None:
         self._front.reset()
-        self._reset()
+        self._loop.reset()
+
+    def keep(self) -> None:
+        self._front.keep()
+        self._kept.keep()
+
+    def rest(self) -> None:
+        self._front.rest()
+        self._kept.restore()

@@ -58,17 +58,21 @@ class _Buffer:
     cuda: bool
     value: Any = None
     initial: np.ndarray = field(init=False)
+    kept: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
-        self.initial = np.full(self.state.shape, self.state.initial, self.state.dtype)
+        self.kept = self.initial = np.full(self.state.shape, self.state.initial, self.state.dtype)
         self.array = self.initial.copy()
         self.value = ort.OrtValue.ortvalue_from_numpy(self.array, *(("cuda", 0) if self.cuda else ()))
 
-    def reset(self) -> None:
+    def read(self) -> np.ndarray:
+        return self.value.numpy() if self.cuda else self.array.copy()
+
+    def write(self, array: np.ndarray) -> None:
         if self.cuda:
-            self.value.update_inplace(self.initial)
+            self.value.update_inplace(array)
         else:
-            self.array[...] = self.initial
+            self.array[...] = array
 
 
 class GraphStepper:
@@ -114,7 +118,16 @@ class GraphStepper:
 
     def reset(self) -> None:
         for buffer in self._buffers[self._turn]:
-            buffer.reset()
+            buffer.write(buffer.initial)
+
+    def keep(self) -> None:
+        for now, other in zip(self._buffers[self._turn], self._buffers[self._turn ^ 1], strict=True):
+            now.kept = other.kept = now.read()
+            now.kept.flags.writeable = False  # no state
+
+    def rest(self) -> None:
+        for buffer in self._buffers[self._turn]:
+            buffer.write(buffer.kept)
 
 
 def encoder_stepper(bundle: Bundle, buffers: StreamBuffers, cuda: bool = False) -> GraphStepper:

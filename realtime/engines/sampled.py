@@ -18,6 +18,7 @@ from realtime.engines.wavenet_cpu.loops import SampleLoop
 from realtime.engines.wavenet_cpu.probed import Probed
 from realtime.engines.wavenet_cpu.weights import WavenetWeights
 from realtime.errors import UserError
+from realtime.stateful import Kept
 
 if TYPE_CHECKING:
     from export.bundle import Bundle
@@ -39,6 +40,8 @@ class _Voice:
     def __init__(self, loop: SampleLoop, buffers: StreamBuffers) -> None:
         self.step = loop.bind(buffers.latent, buffers.noise[0], buffers.temperature, buffers.out[0])
         self.reset = loop.reset
+        kept = Kept(loop)
+        self.keep, self.rest = kept.keep, kept.restore
 
 
 class SampledEngine(BufferedEngine):

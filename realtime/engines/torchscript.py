@@ -45,12 +45,19 @@ class _Stepper:
             raise UserError(f"{file} of {bundle.path.name} cannot be loaded by PyTorch ({reason})") from None
         self._step = module.step
         self.reset()
+        self.keep()
 
     def reset(self) -> None:
         torch = self._torch
         self._state = [
             torch.full(s.shape, s.initial, dtype=getattr(torch, s.dtype)) for s in self._graph.states
         ]
+
+    def keep(self) -> None:
+        self._kept = self._state  # a step makes new ones
+
+    def rest(self) -> None:
+        self._state = self._kept
 
     def step(self) -> None:
         with self._torch.inference_mode():

@@ -11,6 +11,8 @@ import soundfile
 from export.bundle import Bundle
 from realtime import run
 from realtime.audio.files import DEMO
+from realtime.audio.voices import Voices
+from realtime.engines.base import load_engine
 from realtime.options import BUNDLES
 from tests.realtime.engines.kernels import wavenet_kernel
 
@@ -32,10 +34,7 @@ def test_it_is_small_and_says_whose_it_is(name: str) -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_it_plays_what_it_hears(name: str, tmp_path: Path) -> None:
-    """Two seconds of silence, then three of the demo: as loud as the demo within 15 dB, and silent before.
-
-    The first half second is not counted: decoders begin from nothing, not from silence.
-    """
+    """Two seconds of silence, then three of the demo: as loud as the demo within 15 dB, and silent before."""
     if name == "wavenet-live" and not wavenet_kernel():
         pytest.skip("no compiled kernel and no compiler")
     audio, rate = soundfile.read(DEMO, dtype="float32")
@@ -44,8 +43,28 @@ def test_it_plays_what_it_hears(name: str, tmp_path: Path) -> None:
     words = ["--bundle", name, "--in", str(given), "--out", str(made), "--to", "piano", "--fast", "--no-osc"]
     assert run.main(words) == 0
     heard, _ = soundfile.read(made, dtype="float32")
-    silence, sound = heard[rate // 2 : 2 * rate - rate // 10], heard[2 * rate :]
+    silence, sound = heard[: 2 * rate - rate // 10], heard[2 * rate :]
     assert np.abs(silence).max() < 10 ** (-65 / 20)
     loudness = 20 * np.log10(np.sqrt(np.mean(np.square(sound[:, 0] if sound.ndim > 1 else sound))))
     wanted = 20 * np.log10(np.sqrt(np.mean(np.square(audio[: 3 * rate]))))
     assert abs(loudness - wanted) < 15
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_decoder_that_wakes_in_a_rest_is_silent(name: str) -> None:
+    """From domain to domain while nobody plays, and a panic."""
+    if name == "wavenet-live" and not wavenet_kernel():
+        pytest.skip("no compiled kernel and no compiler")
+    engine = load_engine(Bundle.open(BUNDLES / f"{name}.umtn"), seed=0, live=False)
+    voices, block = Voices(engine), engine.manifest.block
+    heard, out = [], np.zeros(block, np.float32)
+    for domain in (*range(len(engine.manifest.domains)), 0):
+        voices.choose(domain, 60.0)
+        for _ in range(60):
+            voices.process(np.zeros(block, np.float32), out)
+            heard.append(np.abs(out).max())
+    voices.reset()
+    for _ in range(60):
+        voices.process(np.zeros(block, np.float32), out)
+        heard.append(np.abs(out).max())
+    assert max(heard) < 10 ** (-65 / 20)

@@ -112,13 +112,13 @@ class BundlePlayer:
         self._block = manifest.block
 
     def latent(self, audio: Audio) -> Audio:
-        self._engine.reset()
+        self._engine.rest()
         blocks = np.pad(audio, (0, -len(audio) % self._block)).reshape(-1, self._block)
         return np.concatenate([self._engine.encode(block).copy() for block in blocks], axis=1)
 
     def play(self, audio: Audio, targets: tuple[str, ...], noise: Audio | None = None) -> dict[str, Audio]:
         """noise: the same for every block; None: drawn."""
-        self._engine.reset()
+        self._engine.rest()
         padded = np.pad(audio, (0, -len(audio) % self._block))
         out = {t: np.zeros(len(padded), np.float32) for t in targets}
         numbers = {t: self.domains.index(t) for t in targets}

@@ -8,6 +8,7 @@ from realtime.engines.buffers import BufferedEngine, StreamBuffers
 from realtime.engines.live_cpu.library import NativePart
 from realtime.engines.live_cpu.weights import DecoderWeights, EncoderWeights
 from realtime.errors import UserError
+from realtime.stateful import Kept
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +33,8 @@ class BoundPart:
         self.step = part.bind(given, noise, out, frames)
         self.reset = part.reset
         self.state = part.state()
+        kept = Kept(self.state)
+        self.keep, self.rest = kept.keep, kept.restore
 
 
 class LiveCpuEngine(BufferedEngine):

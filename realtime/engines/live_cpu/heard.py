@@ -51,6 +51,14 @@ class HeardPart:
         self._ear.reset()
         self._mouth.reset()
 
+    def keep(self) -> None:
+        self._ear.keep()
+        self._mouth.keep()
+
+    def rest(self) -> None:
+        self._ear.rest()
+        self._mouth.rest()
+
 
 def heard_part(bundle: Bundle, buffers: StreamBuffers) -> Part | None:
     """None where the bundle has no such weights, or the kernel is not compiled: nobody waits a minute on stage."""

@@ -51,7 +51,11 @@ class WavenetCpuEngine(SampledEngine):
         self._take(loops)
         encode_s, front_s = self._check_encoder(bundle, probe), self._check_fronts(bundle, probe)
         self.cost = Cost(encode_s, front_s + self.choice.us_per_sample * 1e-6 * self.manifest.block)
-        self._first = cores > 1
+        self._first, self._cores = False, cores
+
+    def settle(self) -> None:
+        super().settle()  # by the thread that loads
+        self._first = self._cores > 1
 
     def decode(self, domain: int, out: np.ndarray, noise: np.ndarray | None = None) -> None:
         if self._first:  # this is the thread that makes the audio

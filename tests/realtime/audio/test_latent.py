@@ -23,12 +23,19 @@ class Silent:
             block=128 * frames, hop=128, sample_rate=24000, pitch_latent=layout, latent_channels=CHANNELS
         )
         self.latent = np.zeros((CHANNELS, frames), F32)
+        self.silence = np.full(CHANNELS, -9, F32)
 
     def encode(self, audio: np.ndarray) -> np.ndarray:
         self.latent[:] = -9
         return self.latent
 
+    def settle(self) -> None:
+        pass
+
     def reset(self, domain: int | None = None) -> None:
+        pass
+
+    def rest(self, domain: int | None = None) -> None:
         pass
 
 

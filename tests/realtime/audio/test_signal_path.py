@@ -206,8 +206,9 @@ class Exploding:
     def __init__(self, inner: Engine, at: int, value: float) -> None:
         self._inner, self._at, self._value, self._step = inner, at, value, 0
         self.name, self.manifest, self.latent = inner.name, inner.manifest, inner.latent
+        self.silence = inner.silence
         self.temperature, self.cost = 1.0, None
-        self.whole_resets = 0
+        self.whole_rests = 0
 
     def encode(self, audio: np.ndarray) -> np.ndarray:
         return self._inner.encode(audio)
@@ -218,18 +219,24 @@ class Exploding:
         if self._step == self._at:
             out[40:] = self._value
 
+    def settle(self) -> None:
+        self._inner.settle()
+
     def reset(self, domain: int | None = None) -> None:
-        self.whole_resets += domain is None
         self._inner.reset(domain)
+
+    def rest(self, domain: int | None = None) -> None:
+        self.whole_rests += domain is None
+        self._inner.rest(domain)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e6, -50.0])
 def test_an_exploding_decoder_is_reset_and_not_heard(folder: Path, value: float) -> None:
     broken = Exploding(engine(folder), at=60, value=value)
     path = SignalPath(broken, RATE, 256)
-    broken.whole_resets = 0  # the path has asked what silence is
+    broken.whole_rests = 0  # the path has asked what silence is
     y = feed(path, tone(1.0), 256)
-    assert (path.resets, broken.whole_resets) == (1, 1)
+    assert (path.resets, broken.whole_rests) == (1, 1)
     assert np.isfinite(y).all() and np.abs(y).max() < 0.52
     assert largest_jump(y) < 1.2 * largest_jump(tone(0.1))  # it fades, it does not break off
     loudness = np.abs(y).reshape(-1, 32).max(axis=1)  # a period of the tone has 109 samples
