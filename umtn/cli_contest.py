@@ -40,6 +40,11 @@ def _shared(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--held-out", type=Path, required=True, help="paired data that training never saw")
     parser.add_argument("--out", type=Path, required=True, help="folder; a stopped run goes on there")
     parser.add_argument("--minutes", type=float, default=20.0, help="of training for each (default: 20)")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        help="of training for each, instead of minutes: fair where other work runs beside it",
+    )
     parser.add_argument("--domains", help="comma-separated; default: those of the presets")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes-per-source", type=float, default=1.0, metavar="M", help="that are judged")
@@ -68,9 +73,13 @@ def _run(args: argparse.Namespace, title: str, configs: dict[str, Config], encod
 
     if not args.minutes > 0:
         raise UserError(f"--minutes is {args.minutes:g}; it should be above 0.")
+    if args.steps is not None and args.steps < 1:
+        raise UserError(f"--steps is {args.steps}; it should be above 0.")
     material = Material.choose(
         Dataset.open(args.held_out), 0.0, 60 * args.minutes_per_source, words(args.sources) or None
     )
-    budget = Budget(Dataset.open(args.data), args.minutes, encoder, words(args.domains), args.seed)
+    budget = Budget(
+        Dataset.open(args.data), args.minutes, args.steps, encoder, words(args.domains), args.seed
+    )
     if table := contest(title, configs, args.out, budget, material):
         print(f"{table}\n{args.out / title}.md")

@@ -34,13 +34,20 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument(
         "--extend",
         type=Path,
-        help="a finished checkpoint that gets the --new-domains, or whose decoders learn on --again; the rest stays",
+        help="a finished checkpoint that gets the --new-domains, whose decoders learn on --again, or that is taken to "
+        "another --rate; the rest stays",
     )
     parser.add_argument(
         "--new-domains", default="", help="comma-separated: the domains of --data that alone are learned"
     )
     parser.add_argument(
         "--again", default="", help="comma-separated: the domains of --extend whose decoders learn on"
+    )
+    parser.add_argument(
+        "--rate",
+        type=int,
+        metavar="HZ",
+        help="twice that of --extend, which keeps its sound and learns the octave above from --data at that rate",
     )
     parser.add_argument(
         "--domains", help="comma-separated; default: those of the preset; a resumed run keeps its own"
@@ -61,6 +68,7 @@ def _run(args: argparse.Namespace) -> None:
     from umtn.errors import UserError
     from umtn.training.loop import train
     from umtn.training.new_domains import learning_on, widened
+    from umtn.training.upper_band import at_rate
     from umtn.words import words
 
     config = preset(args.preset)
@@ -69,16 +77,20 @@ def _run(args: argparse.Namespace) -> None:
     for part in words(args.without):
         config = without(config, part)
     new, again = words(args.new_domains), words(args.again)
-    if new and again:
+    asked = [
+        name for name, value in (("--new-domains", new), ("--again", again), ("--rate", args.rate)) if value
+    ]
+    if len(asked) > 1:
         raise UserError(
-            "--new-domains and --again are two runs: first the new ones, then those that learn on."
+            f"{asked[0]} and {asked[1]} are two runs: what the first has learned is --extend of the second."
         )
-    if (new or again) and args.extend is None and not args.resume:
-        raise UserError(
-            f"{'--new-domains' if new else '--again'} wants --extend too: the finished checkpoint that is taken."
-        )
+    if asked and args.extend is None and not args.resume:
+        raise UserError(f"{asked[0]} wants --extend too: the finished checkpoint that is taken.")
     if args.extend is not None and not args.resume:
-        config = learning_on(config, args.extend, again) if again else widened(config, args.extend, new)
+        if args.rate:
+            config = at_rate(config, args.extend, args.rate)
+        else:
+            config = learning_on(config, args.extend, again) if again else widened(config, args.extend, new)
     train(
         config,
         Dataset.open(args.data),

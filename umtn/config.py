@@ -34,13 +34,14 @@ DOMAINS = ("strings", "piano", "winds", "organ", "voice", "brass", "plucked", "m
 
 @dataclass(frozen=True)
 class PitchEncoderConfig:
-    """umtn.pitch_encoder: `longest` is the longest analysis window in samples."""
+    """umtn.pitch_encoder: `longest` is the longest analysis window in samples, `top_hz` what is heard at most."""
 
     kind: str = "pitch"
     layout: PitchLatent = field(default_factory=PitchLatent)
     channels: int = 32
     dilations: tuple[int, ...] = (1, 2, 4, 8, 16)
     longest: int = 4096
+    top_hz: float = 11000.0
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,15 @@ class Character:
 
 @dataclass(frozen=True)
 class LiveDecoderConfig:
-    """umtn.decoders.live: oscillators and noise, one network step per hop."""
+    """umtn.decoders.live: oscillators and noise, one network step per hop. `taps`: of the noise's filters; `step_mel`:
+    from one to the next (0: so that they reach Nyquist)."""
 
     kind: str = "live"
     hidden: int = 32
     partials: int = 40
     bands: int = 24
+    taps: int = 127
+    step_mel: float = 0.0
     voices: int = 10
     characters: tuple[Character, ...] = (
         Character("strings", (0.0, 5.0, -6.0)),
@@ -166,7 +170,8 @@ class TrainingConfig:
     `augment`: sources are detuned, coloured and made noisy. `pairs`: other instruments' renderings of the same bars
     are known. `quietest_db`: the lowest gain that a clip is given. `solo_share`: clips drawn for one voice alone.
     `blur`: the most noise on a WaveNet's past, in 256ths of its classes (umtn.training.doubt). `own_past`: the share of
-    clips whose past is what a guided WaveNet draws by itself (umtn.training.own_past)."""
+    clips whose past is what a guided WaveNet draws by itself (umtn.training.own_past). `lower_rate`: of the model whose
+    band `live` decoders keep; what lies above alone is learned (0: there is none; umtn.training.upper_band)."""
 
     batch: int = 4
     seconds: float = 2.4
@@ -189,6 +194,7 @@ class TrainingConfig:
     solo_share: float = 0.0
     blur: float = 4.0
     own_past: float = 0.0
+    lower_rate: int = 0
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from torch import nn
 
 from umtn import checkpoint
 from umtn.ablation import ABLATIONS, without
+from umtn.checkpoint import Progress
 from umtn.config import Config, preset
 from umtn.data.store import Dataset, write_atomically
 from umtn.errors import UserError
@@ -49,10 +50,12 @@ ABOUT = {  # what stands in a row beside COLUMNS (encoder and one decoder), and 
 
 @dataclass(frozen=True)
 class Budget:
-    """What each gets: `minutes` of the same machine, the same data, domains, seed, and encoder where one is given."""
+    """What each gets: `minutes` of the same machine or so many `steps`, the same data, domains, seed, and encoder where
+    one is given."""
 
     data: Dataset
     minutes: float
+    steps: int | None = None
     encoder: Path | None = None
     domains: tuple[str, ...] = ()
     seed: int = 0
@@ -77,13 +80,28 @@ def trained(name: str, config: Config, out: Path, budget: Budget) -> Path:
     there = (folder / "checkpoint.json").exists()
     if there:
         _check(folder, config, budget)
-        if checkpoint.read_config(folder)[1].minutes >= budget.minutes:
+        if _spent(checkpoint.read_config(folder)[1], budget):
             return folder
     taken = None if there else budget.encoder
-    trainer = train(config, budget.data, folder, budget.minutes, there, None, budget.seed, taken)
-    if trainer.progress.minutes < budget.minutes:
+    trainer = train(
+        config,
+        budget.data,
+        folder,
+        budget.minutes,
+        there,
+        seed=budget.seed,
+        encoder=taken,
+        whole=budget.steps,
+    )
+    if not _spent(trainer.progress, budget):
         raise KeyboardInterrupt  # the trainer kept what it had; the next one is not to begin
     return folder
+
+
+def _spent(progress: Progress, budget: Budget) -> bool:
+    if budget.steps is not None:
+        return progress.step >= budget.steps
+    return progress.minutes >= budget.minutes
 
 
 def _began(config: Config, data: str, seed: int) -> dict[str, object]:

@@ -50,12 +50,13 @@ class PitchEncoder(StreamingModule):
         channels: int,
         dilations: Tuple[int, ...],
         longest: int,
+        top_hz: float = 11000.0,
     ) -> None:
         super().__init__()
         self.block = hop
         self.hop = hop
         self.pitches = layout.pitches
-        self.spectrum = CausalSpectrum(rate, hop, layout.lowest, longest)
+        self.spectrum = CausalSpectrum(rate, hop, layout.lowest, longest, top_hz)
         bins, centre = self.spectrum.bins, 3 * layout.pitches
         shifts = [round(36 * math.log2(h)) for h in HARMONICS]
         self.below = -min(shifts)

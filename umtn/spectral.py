@@ -3,7 +3,8 @@
 Every analysis window ends at the newest sample and leans towards it (a quarter rise, three quarters fall,
 seen from now backwards), so that a new note shows within milliseconds although the window is long enough to
 tell neighbouring semitones apart. Two resolutions: `fine` (three bins a semitone, Q about 68) resolves chords,
-`quick` (one bin a semitone, at most 1,024 samples) shows attacks.
+`quick` (one bin a semitone, two to eight hops) shows attacks. At twice the rate, with twice the hop and the longest
+window twice as long, it says the same.
 """
 
 import math
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from umtn.streaming import StreamingModule
 
-__all__ = ["CausalSpectrum", "leaning_window"]
+__all__ = ["CausalSpectrum", "heard_hz", "leaning_window"]
 
 QUALITY = 68.0
 
@@ -27,6 +28,11 @@ def leaning_window(length: int) -> Tensor:
     old = 0.5 - 0.5 * torch.cos(math.pi * (torch.arange(fall, dtype=torch.float64) + 0.5) / fall)
     new = 0.5 + 0.5 * torch.cos(math.pi * (torch.arange(rise, dtype=torch.float64) + 0.5) / rise)
     return torch.cat([old, new])
+
+
+def heard_hz(top_hz: float, rate: int) -> float:
+    """The highest frequency that is analysed: the asked one, or what the rate can carry."""
+    return min(top_hz, 0.46 * rate)
 
 
 def _kernels(frequencies_hz: List[float], lengths: List[int], size: int, rate: int) -> Tensor:
@@ -82,13 +88,13 @@ class CausalSpectrum(StreamingModule):
         self.hop = hop
         self.longest = longest
         self.context = longest - hop
-        top_hz = min(top_hz, 0.46 * rate)
+        top_hz = heard_hz(top_hz, rate)
         self.semitones = int(12 * math.log2(top_hz / 440.0) + 69) - lowest + 1
         self.bins = 3 * self.semitones
         fine = [440.0 * 2 ** ((lowest + (b - 1) / 3 - 69) / 12) for b in range(self.bins)]
         quick = [440.0 * 2 ** ((lowest + s - 69) / 12) for s in range(self.semitones)]
-        self.fine = _groups(fine, QUALITY, min(512, longest), longest, rate)
-        self.quick = _groups(quick, QUALITY / 4, min(256, longest), min(1024, longest), rate)
+        self.fine = _groups(fine, QUALITY, min(4 * hop, longest), longest, rate)
+        self.quick = _groups(quick, QUALITY / 4, min(2 * hop, longest), min(8 * hop, longest), rate)
 
     @property
     def ratio(self) -> Fraction:

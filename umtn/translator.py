@@ -34,7 +34,8 @@ def build_encoder(config: Config) -> nn.Module:
     if isinstance(e, WaveEncoderConfig):
         return WaveEncoder(config.hop, e.blocks, e.layers, e.kernel, e.channels, e.latent, e.causal)
     p = e.ear if isinstance(e, HeardEncoderConfig) else e
-    ear = PitchEncoder(config.sample_rate, config.hop, p.layout, p.channels, p.dilations, p.longest)
+    sizes = (p.layout, p.channels, p.dilations, p.longest, p.top_hz)
+    ear = PitchEncoder(config.sample_rate, config.hop, *sizes)
     return (
         HeardEncoder(ear, p.layout, e.channels, e.dilations, e.latent)
         if isinstance(e, HeardEncoderConfig)
@@ -76,6 +77,8 @@ def _live(config: Config, d: LiveDecoderConfig, layout: PitchLatent, domain: str
         d.voices,
         character.detune_cents,
         character.inharmonicity,
+        d.taps,
+        d.step_mel,
     )
 
 

@@ -93,7 +93,9 @@ def test_a_slip_is_told_before_the_first_hour(
     assert main(command(data, live, tmp_path / "o", "--presets", "tiny-live,tiny-life-conv")) == 2
     assert "no preset 'tiny-life-conv'" in capsys.readouterr().err
     assert main(command(data, live, tmp_path / "o", "--minutes", "0")) == 2
-    assert "above 0" in capsys.readouterr().err
+    assert "--minutes is 0; it should be above 0" in capsys.readouterr().err
+    assert main(command(data, live, tmp_path / "o", "--steps", "0")) == 2
+    assert "--steps is 0; it should be above 0" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
 
 
@@ -119,7 +121,7 @@ def test_what_each_part_of_the_objective_is_worth(
     assert [c.confusion.weight == 0 for c in configs.values()] == [False, True, False, False, False]
     monkeypatch.setattr(contest, "ABLATIONS", ("pairs",))  # one tells how the command does with them all
     words = ["ablate", "--preset", "tiny-live", "--data", data, "--held-out", data, "--out", tmp_path / "out"]
-    words += ["--minutes", "0.01", "--domains", ",".join(tinydata.DOMAINS), "--sources", "saw"]
+    words += ["--steps", "3", "--domains", ",".join(tinydata.DOMAINS), "--sources", "saw"]
     words += ["--minutes-per-source", "0.1"]
     assert main([*map(str, words)]) == 0
     rows = json.loads((tmp_path / "out" / "ablations.json").read_text())
@@ -128,4 +130,5 @@ def test_what_each_part_of_the_objective_is_worth(
         True,
         False,
     ]
+    assert [row["steps"] for row in rows.values()] == [3, 3]
     assert all(0 <= row["domain probe"] <= 1 for row in rows.values())

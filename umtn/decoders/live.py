@@ -35,6 +35,8 @@ class LiveDecoder(Decoder):
         voices: int,
         detune_cents: Tuple[float, ...],
         inharmonicity: float,
+        taps: int = 127,
+        step_mel: float = 0.0,
     ) -> None:
         super().__init__(layout.channels, hop, needs_noise=True)
         p = layout.pitches
@@ -71,7 +73,7 @@ class LiveDecoder(Decoder):
         self.oscillators = OscillatorBank(
             rate, hop, layout.lowest, p, partials, voices, detune_cents, inharmonicity
         )
-        self.noise = NoiseBank(rate, hop, bands)
+        self.noise = NoiseBank(rate, hop, bands, taps, step_mel)
         self.hiss_states = len(self.hiss.state_names())
 
     @property

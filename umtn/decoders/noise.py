@@ -11,22 +11,26 @@ from torch import Tensor
 from umtn.decoders.base import unfold_noise
 from umtn.streaming import StreamingModule
 
-__all__ = ["NoiseBank", "band_filters"]
+__all__ = ["NoiseBank", "band_edges_hz", "band_filters", "mel_of"]
 
 
-def band_edges_hz(bands: int, rate: int) -> List[float]:
-    """Mel-spaced edges from 0 to Nyquist, `bands` + 2 of them (triangles overlap by half)."""
-    top = 2595 * math.log10(1 + rate / 2 / 700)
-    return [700 * (10 ** (top * i / (bands + 1) / 2595) - 1) for i in range(bands + 2)]
+def mel_of(hz: float) -> float:
+    return 2595 * math.log10(1 + hz / 700)
 
 
-def band_filters(bands: int, taps: int, rate: int) -> Tensor:
+def band_edges_hz(bands: int, rate: int, step_mel: float = 0.0) -> List[float]:
+    """Mel-spaced edges from 0, `bands` + 2 of them (triangles overlap by half); step_mel 0: up to Nyquist."""
+    step = step_mel or mel_of(rate / 2) / (bands + 1)
+    return [700 * (10 ** (step * i / 2595) - 1) for i in range(bands + 2)]
+
+
+def band_filters(bands: int, taps: int, rate: int, step_mel: float = 0.0) -> Tensor:
     """FIR band passes [bands, taps]: triangles on the mel scale that sum to one, all with a delay of taps/2.
 
     Equal gains thus give white noise: neighbouring bands share one noise and add in amplitude, not in power.
     """
-    edges = band_edges_hz(bands, rate)
-    size = 2048
+    edges = band_edges_hz(bands, rate, step_mel)
+    size = 16 * (taps + 1)
     f = torch.arange(size // 2 + 1, dtype=torch.float64) * rate / size
     window = torch.hann_window(taps + 2, periodic=False, dtype=torch.float64)[1:-1]
     filters = []
@@ -46,12 +50,14 @@ class NoiseBank(StreamingModule):
     filters: Tensor
     fade: Tensor
 
-    def __init__(self, rate: int, hop: int, bands: int, taps: int = 127) -> None:
+    def __init__(self, rate: int, hop: int, bands: int, taps: int = 127, step_mel: float = 0.0) -> None:
         super().__init__()
         self.hop = hop
         self.bands = bands
         self.taps = taps
-        self.register_buffer("filters", band_filters(bands, taps, rate).unsqueeze(1), persistent=False)
+        self.register_buffer(
+            "filters", band_filters(bands, taps, rate, step_mel).unsqueeze(1), persistent=False
+        )
         k = torch.arange(1, hop + 1, dtype=torch.float32) / hop
         self.register_buffer("fade", torch.stack([1 - k, k]), persistent=False)
 

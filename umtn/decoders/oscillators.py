@@ -14,7 +14,7 @@ from torch import Tensor
 
 from umtn.streaming import StreamingModule
 
-__all__ = ["OscillatorBank", "partial_multiples"]
+__all__ = ["OscillatorBank", "audible_at", "partial_multiples"]
 
 
 def partial_multiples(pitches: int, lowest: int, partials: int, inharmonicity: float) -> Tensor:
@@ -26,6 +26,11 @@ def partial_multiples(pitches: int, lowest: int, partials: int, inharmonicity: f
     midi = torch.arange(lowest, lowest + pitches, dtype=torch.float64)
     b = inharmonicity * (2.0 ** ((midi - 69) / 8)).clamp(min=1 / 8)
     return h * torch.sqrt(1 + b[:, None] * h * h) / torch.sqrt(1 + b[:, None])
+
+
+def audible_at(f0_P: Tensor, multiples_PHU: Tensor) -> Tensor:
+    """[P, H]: the partials of which no string folds back at Nyquist, bent or not; f0 in cycles a sample."""
+    return (f0_P[:, None, None] * multiples_PHU * 1.03 < 0.48).all(dim=2)
 
 
 class OscillatorBank(StreamingModule):
@@ -78,10 +83,7 @@ class OscillatorBank(StreamingModule):
         weights = torch.full([self.unison], side)
         weights[0] = math.sqrt(max(0.0, 1 - side * side * (self.unison - 1)))
         self.register_buffer("weights", weights, persistent=False)
-        audible = (
-            self.f0[:, None, None] * multiples * 1.03 < 0.48
-        ).float()  # no partial folds back at Nyquist
-        self.register_buffer("audible", audible.amin(dim=2), persistent=False)
+        self.register_buffer("audible", audible_at(self.f0, multiples).float(), persistent=False)
         k = torch.arange(1, hop + 1, dtype=torch.float64)
         self.register_buffer("fade", torch.stack([1 - k / hop, k / hop]).float(), persistent=False)
 

@@ -22,6 +22,11 @@ New domains for a finished model, learned from pairs while everything else stays
     python -m umtn train --extend checkpoints/five --new-domains brass,mallets --data data --out checkpoints/seven \
         --minutes 30
 
+The same model at twice its rate, which learns the octave above from pairs at that rate and keeps all below:
+
+    python -m umtn render data48 --rate 48000 --instruments domains
+    python -m umtn train --extend checkpoints/live --rate 48000 --data data48 --out checkpoints/live48 --minutes 20
+
 Each step does the paper's two alternating updates: the confusion network on the detached latent, then encoder
 and decoders against it. `--resume` continues the same curve. On several GPUs: torchrun (Lightning Fabric).
 """
@@ -53,6 +58,7 @@ from umtn.training.ema import Average
 from umtn.training.new_domains import freeze_all_but, take_model
 from umtn.training.objective import Objective
 from umtn.training.sharing import share
+from umtn.training.upper_band import free_upper_band
 from umtn.translator import Translator
 
 __all__ = ["Trainer", "train"]
@@ -70,13 +76,15 @@ class Trainer:
         seed: int = 0,
         encoder: Path | None = None,
         extended: Path | None = None,
+        whole: int | None = None,
     ) -> None:
-        """encoder: a checkpoint whose pitch encoder is taken over and left as it is. extended: one that is taken
-        whole, and gets the domains which are `learning`."""
+        """whole: steps in all, with which the run ends, whatever the minutes. encoder: a checkpoint whose pitch encoder
+        is taken over and left as it is. extended: one that is taken whole, and gets the domains which are `learning`,
+        or the band above its `lower_rate`."""
         if encoder is not None:
             config = replace(config, training=replace(config.training, frozen_ear=True))
         self.fabric = _fabric()
-        self.config, self.data, self.out, self.minutes = config, data, out, minutes
+        self.config, self.data, self.out, self.minutes, self.whole = config, data, out, minutes, whole
         self.progress = Progress(seed=seed, data=data.root.resolve().name, hardware=_hardware())
         torch.manual_seed(seed)
         objective = Objective(Translator(config))
@@ -93,7 +101,9 @@ class Trainer:
         if self.adversary is not None:
             slow = self.adversary.config.learning_rate
             critic.append({"params": list(self.adversary.parameters()), "lr": slow, "betas": (0.8, 0.99)})
-        if config.training.learning:
+        if config.training.lower_rate:
+            free_upper_band(self.translator, config.training.lower_rate)
+        elif config.training.learning:
             freeze_all_but(self.translator, config.training.learning)
         elif config.training.frozen_ear:
             ear_of(self.translator.encoder).requires_grad_(False)  # type: ignore[union-attr]
@@ -154,11 +164,13 @@ class Trainer:
         }
 
     def _share(self) -> float:
-        """Of the minutes granted, what is used up."""
+        """Of the steps or else the minutes granted, what is used up."""
+        if self.whole is not None:
+            return min(1.0, self.progress.step / self.whole)
         return min(1.0, self.progress.minutes / self.minutes)
 
     def _rate(self) -> float:
-        """Warm-up, then half a cosine over the minutes granted."""
+        """Warm-up, then half a cosine over what is granted."""
         t = self.config.training
         share = self._share()
         return (
@@ -182,9 +194,7 @@ class Trainer:
         bar = tqdm(total=round(self.minutes * 60), initial=round(start * 60), unit="s", disable=rank != 0)
         smooth: dict[str, float] = {}
         try:
-            while self.progress.minutes < self.minutes and (
-                max_steps is None or self.progress.step < first + max_steps
-            ):
+            while self._share() < 1 and (max_steps is None or self.progress.step < first + max_steps):
                 figures = self.step(next(batches).to(device), generator)
                 now = time.monotonic()
                 # one clock for all ranks: they stop, and are joined by the adversary, at the same step
@@ -282,11 +292,13 @@ def train(
     encoder: Path | None = None,
     own_decoders: bool = False,
     extended: Path | None = None,
+    whole: int | None = None,
 ) -> Trainer:
     """Train and leave a checkpoint in `out`; refuses to overwrite one that is there unless `resume`.
 
-    encoder: a checkpoint whose pitch encoder is taken and frozen. own_decoders: decoders no longer share weights.
-    extended: a checkpoint that is taken whole and gets the domains which are `learning`.
+    steps: at most so many more. whole: so many in all, whatever the minutes. encoder: a checkpoint whose pitch encoder
+    is taken and frozen. own_decoders: decoders no longer share weights.
+    extended: a checkpoint that is taken whole and gets the domains which are `learning`, or a band above.
     """
     there = (out / "checkpoint.json").exists()
     if there and not resume:
@@ -299,13 +311,15 @@ def train(
     begun = known.training
     # an ear that was taken is in the checkpoint, and decoders that went on alone are never made one again
     shared = config.training.shared and begun.shared and not own_decoders
-    names = ["frozen_ear", "learning", "augment", "pairs", "share_paired"]
+    names = ["frozen_ear", "learning", "lower_rate", "augment", "pairs", "share_paired"]
     if begun.learning:
         names.append("learning_rate")  # decoders that learn on do so gently
     kept = {name: getattr(begun, name) for name in names}
     settings = replace(config.training, shared=shared, **kept)
-    config = replace(config, domains=known.domains, confusion=known.confusion, training=settings)
-    trainer = Trainer(config, data, out, minutes, seed, encoder, extended)
+    # what was extended is of other sizes than its preset
+    config = replace(known if begun.learning else config, training=settings)
+    config = replace(config, domains=known.domains, confusion=known.confusion)
+    trainer = Trainer(config, data, out, minutes, seed, encoder, extended, whole)
     if resume:
         trainer.resume()
     trainer.run(max_steps=steps)

@@ -19,6 +19,7 @@ from umtn.data.store import Dataset
 from umtn.errors import UserError
 from umtn.training.alone import listed, nearest
 from umtn.training.batches import BatchSource
+from umtn.training.upper_band import take_lower_band
 from umtn.translator import Translator
 
 __all__ = ["freeze_all_but", "learning_on", "take_model", "widened"]
@@ -71,8 +72,9 @@ def take_model(translator: Translator, start: Path, data: Dataset, seed: int) ->
     """Fill the translator with the model in `start`; new decoders begin as the nearest; -> how it was trained."""
     config, given = translator.config, checkpoint.load(start)
     translator.encoder.load_state_dict(given.encoder.state_dict())
+    factor = config.sample_rate // given.config.sample_rate
     for domain in given.config.domains:
-        translator.decoders[domain].load_state_dict(given.decoder(domain).state_dict())
+        take_lower_band(translator.decoders[domain], given.decoder(domain), factor)  # type: ignore[arg-type]
     _take_confusion(translator, given)
     for domain in config.training.learning:
         if domain in given.config.domains:

@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from umtn.decoders.live import LiveDecoder
-from umtn.decoders.noise import band_filters
 
 __all__ = ["BankSpectrumLoss", "mel_matrix"]
 
@@ -54,9 +53,11 @@ class BankSpectrumLoss(nn.Module):
     window: Tensor
     short_window: Tensor
 
-    def __init__(self, rate: int, size: int = 2048, short: int = 512, bands: int = 64) -> None:
+    def __init__(self, rate: int, bands: int = 64) -> None:
         super().__init__()
-        self.rate, self.size, self.short = rate, size, short
+        self.rate = rate
+        longer = max(1, round(rate / 24000))  # as long at every rate, but 2,048 and 512 samples at least
+        self.size, self.short = size, short = 2048 * longer, 512 * longer
         bins = size // 2 + 1
         f = torch.linspace(0, rate / 2, bins)
         weight = 1 / (1 + f / 1500)
@@ -85,7 +86,7 @@ class BankSpectrumLoss(nn.Module):
 
     def _noise_shapes(self, decoder: LiveDecoder, size: int) -> Tensor:
         """Amplitude each band of unit gain leaves in each bin, [M, K]; bands share a phase, so amplitudes add."""
-        taps = band_filters(decoder.noise.bands, decoder.noise.taps, self.rate).to(self.line.device)
+        taps = decoder.noise.filters[:, 0]
         centred = F.pad(taps, [0, size - taps.shape[1]]).roll(-(decoder.noise.taps // 2), dims=1)
         return torch.fft.rfft(centred).real * math.sqrt(6 / size)
 

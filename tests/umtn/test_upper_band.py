@@ -1,0 +1,180 @@
+"""A finished model at twice its rate: the same below its old Nyquist, and what is above is learned."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soxr
+import torch
+
+from export.__main__ import main as export
+from export.bundle import Bundle
+from realtime.engines import load_engine
+from tests.umtn import tinydata
+from umtn import checkpoint
+from umtn.__main__ import main
+from umtn.config import Config, preset
+from umtn.data.store import Dataset
+from umtn.decoders.live import LiveDecoder
+from umtn.decoders.noise import band_edges_hz, band_filters, mel_of
+from umtn.errors import UserError
+from umtn.training.alone import reconstruction_loss
+from umtn.training.batches import BatchSource
+from umtn.training.loop import train
+from umtn.training.spectral_loss import BankSpectrumLoss
+from umtn.training.upper_band import at_rate, free_upper_band
+from umtn.translator import Translator
+
+RATE, TWICE = 8000, 16000
+
+
+@pytest.fixture(scope="module")
+def lower(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished model."""
+    folder = tmp_path_factory.mktemp("lower")
+    return tinydata.live(Dataset.open(tinydata.make(folder / "data", RATE)), folder / "c", 60)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Pairs at twice the rate."""
+    return Dataset.open(tinydata.make(tmp_path_factory.mktemp("data"), TWICE))
+
+
+def config(lower: Path) -> Config:
+    return at_rate(preset("tiny-live"), lower, TWICE)
+
+
+@pytest.fixture(scope="module")
+def taken(lower: Path, data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model at twice its rate, before it learns."""
+    out = tmp_path_factory.mktemp("taken") / "c"
+    train(config(lower), data, out, minutes=5, resume=False, steps=0, extended=lower)
+    return out
+
+
+def _latents(given: Translator, ours: Translator) -> tuple[torch.Tensor, torch.Tensor]:
+    rng = np.random.default_rng(0)
+    t = np.arange(2 * RATE) / RATE
+    low = sum(0.1 * np.sin(2 * np.pi * f * t) * (t > at) for f, at in ((220, 0.2), (330, 0.7), (392, 1.1)))
+    low = np.asarray(low + 1e-3 * rng.standard_normal(len(t)), np.float32)
+    high = soxr.resample(low, RATE, TWICE, "VHQ")
+    with torch.no_grad():
+        return given.encoder(torch.from_numpy(low)[None, None]), ours.encoder(
+            torch.from_numpy(high)[None, None]
+        )
+
+
+def test_the_encoder_hears_the_same(lower: Path, taken: Path) -> None:
+    given, ours = checkpoint.load(lower), checkpoint.load(taken)
+    before, after = _latents(given, ours)
+    assert before.shape == after.shape
+    assert (before - after).abs().mean() < 0.02 * before.abs().mean()
+
+
+@pytest.mark.parametrize("domain", tinydata.DOMAINS)
+def test_below_the_old_nyquist_it_sounds_the_same(lower: Path, taken: Path, domain: str) -> None:
+    """As loud in every third of an octave; what is random differs."""
+    given, ours = checkpoint.load(lower), checkpoint.load(taken)
+    z = _latents(given, ours)[0]
+    sounds = []
+    for model, rate in ((given, RATE), (ours, TWICE)):
+        decoder = model.decoder(domain)
+        noise = torch.rand(1, 1, z.shape[2] * model.config.hop, generator=torch.Generator().manual_seed(1))
+        with torch.no_grad():
+            y = decoder.decode_step(z, noise, torch.ones(1), decoder.init_state(1))[0][0, 0].numpy()
+        power = np.abs(np.fft.rfft(y)) ** 2 / len(y) / rate
+        hz = np.fft.rfftfreq(len(y), 1 / rate)
+        centres = 100 * 2 ** (np.arange(0, 15) / 3)
+        sounds.append(
+            10 * np.log10([power[(hz >= 0.89 * c) & (hz < 1.12 * c)].mean() + 1e-14 for c in centres])
+        )
+    assert np.abs(sounds[0] - sounds[1]).max() < 3.0
+    assert np.abs(sounds[0] - sounds[1]).mean() < 1.0
+
+
+def test_only_the_upper_band_learns(lower: Path, data: Dataset, taken: Path, tmp_path: Path) -> None:
+    out, start = tmp_path / "c", checkpoint.load(taken).state_dict()
+    train(config(lower), data, out, minutes=5, resume=False, steps=3, extended=lower)
+    trainer = train(preset("tiny-live"), data, out, minutes=5, resume=True, steps=3)  # told nothing again
+    assert trainer.config.training.lower_rate == RATE and trainer.config.sample_rate == TWICE
+    known = preset("tiny-live").decoder.bands  # type: ignore[union-attr]
+    for name, after in trainer.translator.state_dict().items():
+        moved = after != start[name]
+        if ".hiss.layers.4." in name:
+            assert not moved[:known].any() and moved[known:].any(), name
+        else:
+            assert not moved.any(), name
+
+
+def test_only_partials_that_would_have_folded_back_learn(tmp_path: Path) -> None:
+    live = replace(preset("live"), domains=("strings",))
+    checkpoint.save(tmp_path / "c", live, Translator(live).state_dict(), {}, checkpoint.Progress())
+    ours = Translator(at_rate(preset("live"), tmp_path / "c", 48000))
+    free_upper_band(ours, 24000)
+    decoder = ours.decoder("strings")
+    assert isinstance(decoder, LiveDecoder)
+    decoder.table.sum().backward()
+    bank = decoder.oscillators
+    hz = (bank.f0[:, None] * bank.multiples[:, :, 0] * 48000).numpy()
+    learns = decoder.table.grad.numpy() != 0  # type: ignore[union-attr]
+    assert learns[hz > 12000].all() and not learns[hz < 11000].any()
+    assert hz.shape == (76, 40) and 0.2 < learns.mean() < 0.6
+
+
+def test_it_comes_nearer_to_the_pairs(lower: Path, data: Dataset, taken: Path, tmp_path: Path) -> None:
+    """On the same bars, by the same loss: a square's partials above the old Nyquist."""
+    train(config(lower), data, tmp_path / "c", 5, resume=False, steps=60, extended=lower)
+    source, spectral = iter(BatchSource(data, config(lower), "train", 5)), BankSpectrumLoss(TWICE)
+    batches = [next(source) for _ in range(3)]
+    apart = []
+    for place in (taken, tmp_path / "c"):
+        model = checkpoint.load(place)
+        decoder = model.decoder("piano")
+        assert isinstance(decoder, LiveDecoder)
+        with torch.no_grad():
+            heard = [(model.encoder(b.targets[:, 1:]), b.targets[:, 1]) for b in batches]
+            apart.append(sum(float(reconstruction_loss(decoder, spectral, z, wanted)) for z, wanted in heard))
+    assert apart[1] < apart[0]
+
+
+def test_it_is_exported_and_played(taken: Path, tmp_path: Path) -> None:
+    """By both engines, which must agree with the probe."""
+    assert export([str(taken), "-o", str(tmp_path / "b.umtn")]) == 0
+    bundle = Bundle.open(tmp_path / "b.umtn")
+    assert bundle.manifest.sample_rate == TWICE
+    for name in ("onnx", "live-cpu"):
+        assert load_engine(bundle, name).manifest.hop == 128
+
+
+def test_old_bands_stay_where_they_were() -> None:
+    step = mel_of(12000) / 25
+    old, new = band_edges_hz(24, 24000), band_edges_hz(29, 48000, step)
+    assert new[:26] == pytest.approx(old) and old[-1] == pytest.approx(12000) and new[-1] < 24000
+    ours, theirs = band_filters(24, 127, 24000), band_filters(29, 255, 48000, step)
+    for low, high in zip(ours[:24], theirs, strict=False):
+        at = np.linspace(0, 11500, 50)
+        spectra = [
+            np.abs(np.exp(-2j * np.pi * at[:, None] / rate * np.arange(len(h))) @ h.numpy())
+            for h, rate in ((low, 24000), (high, 48000))
+        ]
+        assert np.abs(spectra[0] - spectra[1]).max() < 0.02
+
+
+def test_slips_get_a_sentence(
+    lower: Path, data: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UserError, match="--rate is 12000, and .* plays at 8000 Hz; it can be taken to 16000"):
+        at_rate(preset("tiny-live"), lower, 12000)
+    with pytest.raises(UserError, match="--rate is 8000"):
+        at_rate(preset("tiny-live"), lower, 8000)
+    words = ["train", "--preset", "tiny-live", "--data", str(data.root), "--out", str(tmp_path / "c")]
+    assert main([*words, "--rate", "16000"]) == 2
+    assert "--rate wants --extend too" in capsys.readouterr().err
+    assert main([*words, "--rate", "16000", "--extend", str(lower), "--again", "piano"]) == 2
+    assert "--again and --rate are two runs" in capsys.readouterr().err
+    assert main([*words, "--rate", "32000", "--extend", str(lower)]) == 2
+    assert "render or prepare them with --rate 32000" in capsys.readouterr().err
