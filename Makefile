@@ -29,11 +29,11 @@ bench: $(VENV)/.play
 	$(RUN) -m realtime.bench $(ARGS)
 
 evaluate: $(VENV)/.test
-	$(RUN) -m umtn render out/evaluation --minutes 4 --seed 7777 --valid-share 0 --fonts timgm6mb \
+	$(RUN) -m umtn render out/evaluation48 --rate 48000 --minutes 4 --seed 7777 --valid-share 0 --fonts timgm6mb \
 		--instruments domains,violin,singing,alto_sax,koto,detuned_guitar
-	$(RUN) -m umtn render out/evaluation --minutes 4 --seed 7777 --valid-share 0 --fonts fluidr3 \
+	$(RUN) -m umtn render out/evaluation48 --rate 48000 --minutes 4 --seed 7777 --valid-share 0 --fonts fluidr3 \
 		--instruments accordion,whistle
-	$(RUN) -m umtn evaluate realtime/bundles/live.umtn --data out/evaluation \
+	$(RUN) -m umtn evaluate realtime/bundles/live.umtn --data out/evaluation48 \
 		--json out/evaluation.json --html out/evaluation.html --figures out/figures $(ARGS)
 
 $(VENV)/.play: pyproject.toml

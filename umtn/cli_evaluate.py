@@ -84,7 +84,9 @@ def _evaluate(args: argparse.Namespace) -> None:
     player = open_player(args.model, args.precision)
     chosen = {k: words(v) or None for k, v in (("s", args.sources), ("t", args.targets))}
     data = Dataset.open(args.data)
-    material = Material.choose(data, args.start, 60 * args.minutes_per_source, chosen["s"])
+    material = Material.choose(
+        data, args.start, 60 * args.minutes_per_source, chosen["s"], player.sample_rate
+    )
     report = evaluate(player, material, chosen["t"])
     print(table(report))
     if args.json:

@@ -48,7 +48,7 @@ def _kernels(frequencies_hz: List[float], lengths: List[int], size: int, rate: i
 
 
 class _KernelGroup(nn.Module):
-    """Analysis bins whose windows fit in the same power of two: short windows are not padded to the longest."""
+    """Analysis bins whose windows fit in the same size: short windows are not padded to the longest."""
 
     def __init__(self, kernel: Tensor) -> None:
         super().__init__()
@@ -61,10 +61,16 @@ class _KernelGroup(nn.Module):
         return 0.1 * torch.log(re * re + im * im + 1e-8) + 1.0
 
 
+def _size(length: int) -> int:
+    """A power of two, or three quarters of one, that holds so much."""
+    power = 1 << (length - 1).bit_length()
+    return 3 * power // 4 if length <= 3 * power // 4 else power
+
+
 def _groups(f_hz: List[float], quality: float, least: int, most: int, rate: int) -> nn.ModuleList:
     """Bins in ascending frequency, so that concatenating the groups keeps their order."""
     lengths = [int(min(most, max(least, quality * rate / f))) for f in f_hz]
-    sizes = [1 << (n - 1).bit_length() for n in lengths]
+    sizes = [_size(n) for n in lengths]
     groups = nn.ModuleList()
     for size in sorted(set(sizes), reverse=True):
         members = [i for i, s in enumerate(sizes) if s == size]

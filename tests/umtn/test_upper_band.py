@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import soxr
 import torch
 
@@ -127,7 +128,7 @@ def test_only_partials_that_would_have_folded_back_learn(tmp_path: Path) -> None
 
 def test_it_comes_nearer_to_the_pairs(lower: Path, data: Dataset, taken: Path, tmp_path: Path) -> None:
     """On the same bars, by the same loss: a square's partials above the old Nyquist."""
-    train(config(lower), data, tmp_path / "c", 5, resume=False, steps=60, extended=lower)
+    train(config(lower), data, tmp_path / "c", 5, resume=False, extended=lower, whole=60)
     source, spectral = iter(BatchSource(data, config(lower), "train", 5)), BankSpectrumLoss(TWICE)
     batches = [next(source) for _ in range(3)]
     apart = []
@@ -141,13 +142,19 @@ def test_it_comes_nearer_to_the_pairs(lower: Path, data: Dataset, taken: Path, t
     assert apart[1] < apart[0]
 
 
-def test_it_is_exported_and_played(taken: Path, tmp_path: Path) -> None:
+def test_it_is_exported_and_played_and_gets_a_domain(taken: Path, tmp_path: Path) -> None:
     """By both engines, which must agree with the probe."""
-    assert export([str(taken), "-o", str(tmp_path / "b.umtn")]) == 0
-    bundle = Bundle.open(tmp_path / "b.umtn")
-    assert bundle.manifest.sample_rate == TWICE
-    for name in ("onnx", "live-cpu"):
-        assert load_engine(bundle, name).manifest.hop == 128
+    file, more = tmp_path / "b.umtn", tmp_path / "more.umtn"
+    assert export([str(taken), "-o", str(file)]) == 0
+    t = np.arange(24 * 22050) / 22050
+    soundfile.write(tmp_path / "saw.wav", 0.2 * (220 * t % 1) * np.exp(-2 * (t % 1)), 22050)
+    words = ["add-domain", "saw", str(tmp_path / "saw.wav"), "--to", str(file), "-o", str(more)]
+    assert main([*words, "--minutes", "0.03", "--start", str(taken)]) == 0
+    for path, count in ((file, 2), (more, 3)):
+        bundle = Bundle.open(path)
+        assert (bundle.manifest.sample_rate, len(bundle.manifest.domains)) == (TWICE, count)
+        for name in ("onnx", "live-cpu"):
+            assert load_engine(bundle, name).manifest.hop == 128
 
 
 def test_old_bands_stay_where_they_were() -> None:
@@ -167,9 +174,9 @@ def test_old_bands_stay_where_they_were() -> None:
 def test_slips_get_a_sentence(
     lower: Path, data: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(UserError, match="--rate is 12000, and .* plays at 8000 Hz; it can be taken to 16000"):
+    with pytest.raises(UserError, match="and the model plays at 8000 Hz; it can be taken to 16000"):
         at_rate(preset("tiny-live"), lower, 12000)
-    with pytest.raises(UserError, match="--rate is 8000"):
+    with pytest.raises(UserError, match="8000 Hz was asked for"):
         at_rate(preset("tiny-live"), lower, 8000)
     words = ["train", "--preset", "tiny-live", "--data", str(data.root), "--out", str(tmp_path / "c")]
     assert main([*words, "--rate", "16000"]) == 2

@@ -134,7 +134,7 @@ def _silence(player: Player, targets: tuple[str, ...], material: Material) -> di
     audio = next(iter(material.sources.values()))[: round(stop * rate)]
     for t, made in player.play(np.pad(audio, (0, n)), targets).items():
         found[t]["stop_tail_s"] = round(max(0.0, level.tail_s(made, rate) - stop), 2)
-    if rate == RATE:
+    if rate >= RATE:
         for t, share in vibrato_probe(player, targets).items():
             found[t]["vibrato_probe"] = share
     return found

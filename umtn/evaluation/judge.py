@@ -122,15 +122,15 @@ class Judges:
     ) -> dict[str, float]:
         """The row for a sound that is meant to be `target` and whose lag, `lag_s`, has been removed."""
         sounding, rests = self.sounding(truth), self.rests(audio)
+        own, wanted = self._at_own_rate(audio), self._at_own_rate(truth)
         return {
             "timbre_share": heard.share(target, sounding),
             **heard.notes,
             "loudness_correlation": level.loudness_correlation(audio, truth, self.rate),
             "level_difference_db": level.dbfs(audio) - level.dbfs(truth),
-            "logmel_distance_db": level.logmel_distance_db(
-                self._at_own_rate(audio), self._at_own_rate(truth), self.mel
-            ),
-            "spectral_distance": level.spectral_distance(audio, truth),
+            "logmel_distance_db": level.logmel_distance_db(own, wanted, self.mel),
+            "spectral_distance": level.spectral_distance(own, wanted),
+            "air_difference_db": level.air_db(audio, self.rate) - level.air_db(truth, self.rate),
             "rest_dbfs": level.dbfs(rests) if len(rests) else float("nan"),
             "clicks_per_minute": level.clicks_per_minute(audio, self.rate),
             "dc": float(np.mean(audio)),

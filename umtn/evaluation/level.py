@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import scipy.signal
 import torch
@@ -12,6 +14,7 @@ from umtn.evaluation.spectra import FLOOR_DB, LogMel
 
 __all__ = [
     "advance",
+    "air_db",
     "clicks_per_minute",
     "dbfs",
     "lag_s",
@@ -23,12 +26,24 @@ __all__ = [
 
 Audio = NDArray[np.float32]
 SILENT_DB = -120.0
+AIR_HZ, FAINTEST_AIR_DB = 12_000, -110.0
 
 
 def dbfs(audio: Audio) -> float:
     """RMS in dB of full scale; -120 for silence."""
     power = float(np.mean(audio.astype(np.float64) ** 2)) if len(audio) else 0.0
     return max(SILENT_DB, 10 * float(np.log10(power + 1e-30)))
+
+
+def air_db(audio: Audio, rate: int) -> float:
+    """Level above 12 kHz in dB of full scale, -110 at least; not a number at rates that carry none."""
+    if rate < 3 * AIR_HZ:
+        return float("nan")
+    power = 0.0
+    if len(audio):
+        upper = np.fft.rfft(audio)[math.ceil(AIR_HZ * len(audio) / rate) :]
+        power = 2 * float(np.sum(np.abs(upper) ** 2)) / len(audio) ** 2
+    return 10 * math.log10(power + 10 ** (FAINTEST_AIR_DB / 10))
 
 
 def clicks_per_minute(audio: Audio, rate: int) -> float:

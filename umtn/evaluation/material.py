@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import soxr
 from numpy.typing import NDArray
 
 from umtn.data.instruments import DOMAINS
@@ -49,9 +50,14 @@ class Material:
 
     @staticmethod
     def choose(
-        data: Dataset, start_s: float, length_s: float, only: tuple[str, ...] | None = None
+        data: Dataset,
+        start_s: float,
+        length_s: float,
+        only: tuple[str, ...] | None = None,
+        rate: int | None = None,
     ) -> Material:
-        """The first score of a paired data folder; UserError when it or an instrument named is not there.
+        """The first score of a paired data folder, at `rate` (the data's own where none is given); UserError when it or
+        an instrument named is not there.
 
         `NAME+room` is an instrument in a noisy room. When none is named, all are taken, and one in a room.
         """
@@ -69,14 +75,18 @@ class Material:
                 f"second {start_s:g} and {length_s:g} s of it do not lie in a score of {score.duration_s:g} s"
             )
         domains = {d.id for d in DOMAINS}
+
+        def cut(track: Track) -> Audio:
+            return _clip(data, track, start_s, length_s, rate or data.sample_rate)
+
         names = list(only or _all(list(reversed(tracks)), domains))
         return Material(
             score_id,
             score,
             start_s,
-            data.sample_rate,
-            {n: _source(data, tracks[base_of(n)], start_s, length_s, n.endswith(ROOM)) for n in names},
-            {n: _clip(data, tracks[n], start_s, length_s) for n in tracks if n in domains},
+            rate or data.sample_rate,
+            {n: _source(cut(tracks[base_of(n)]), n.endswith(ROOM)) for n in names},
+            {n: cut(tracks[n]) for n in tracks if n in domains},
             frozenset(n for n in names if tracks[base_of(n)].role == "evaluation"),
         )
 
@@ -90,11 +100,11 @@ def _all(names: list[str], domains: set[str]) -> list[str]:
     return names + [next((n for n in names if n not in domains), names[0]) + ROOM]
 
 
-def _source(data: Dataset, track: Track, start_s: float, length_s: float, room: bool) -> Audio:
-    audio = _clip(data, track, start_s, length_s)
+def _source(audio: Audio, room: bool) -> Audio:
     return in_a_room(audio) if room else audio
 
 
-def _clip(data: Dataset, track: Track, start_s: float, length_s: float) -> Audio:
+def _clip(data: Dataset, track: Track, start_s: float, length_s: float, rate: int) -> Audio:
     first, stop = (round(s * data.sample_rate) for s in (start_s, start_s + length_s))
-    return floats(data.audio(track)[first:stop])
+    audio = floats(data.audio(track)[first:stop])
+    return audio if rate == data.sample_rate else soxr.resample(audio, data.sample_rate, rate, quality="HQ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import soxr
 from numpy.typing import NDArray
 
 from umtn.evaluation.players import Player
@@ -33,8 +34,9 @@ def vibrato_probe(player: Player, targets: tuple[str, ...]) -> dict[str, float]:
         audio, cents = swinging_tone(f0_hz)
         first = round(SETTLE_S * 100)
         wanted = cents[first : len(cents) - 50]
-        for t, made in player.play(audio, targets).items():
-            pitch = pitch_track(made).pitch
+        rate = player.sample_rate
+        for t, made in player.play(soxr.resample(audio, RATE, rate), targets).items():
+            pitch = pitch_track(soxr.resample(made, rate, RATE)).pitch
             swing = np.clip(100 * (pitch - 69 - 12 * np.log2(f0_hz / 440)), -150, 150)
             late = [swing[first + s : first + s + len(wanted)] for s in range(LATEST)]
             found[t].append(max(float(wanted @ (x - x.mean())) for x in late) / float(wanted @ wanted))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,7 +23,11 @@ from umtn.errors import UserError
 from umtn.evaluation import level
 from umtn.evaluation.players import BundlePlayer
 from umtn.training.alone import LAG_FRAMES, Heard, learn, listed, nearest
+from umtn.training.upper_band import scaled
 from umtn.translator import build_decoder
+
+if TYPE_CHECKING:
+    from export.bundle import Manifest
 
 __all__ = ["add_domain"]
 
@@ -43,7 +48,7 @@ def add_domain(
         bundle = Bundle.open(to)
         check_new_domain(bundle, name)
         player = BundlePlayer(to)
-        config = _config(bundle.manifest.preset, bundle.manifest.latent_channels)
+        config = _config(bundle.manifest)
         train, valid = _read(recordings, config.sample_rate, seed)
         heard = list(tqdm(_listen(player, train, config.sample_rate, seed), "listening"))
         decoder = _first_guess(config, name, _checkpoint(start, bundle.path), heard)
@@ -56,14 +61,17 @@ def add_domain(
     return f"{_compare(BundlePlayer(out), valid)}\n{out} has the domain '{name}' now; {note}"
 
 
-def _config(name: str, channels: int) -> Config:
-    config = preset(name)
-    if not isinstance(config.decoder, LiveDecoderConfig) or config.latent_channels != channels:
+def _config(manifest: Manifest) -> Config:
+    config = preset(manifest.preset)
+    if (
+        not isinstance(config.decoder, LiveDecoderConfig)
+        or config.latent_channels != manifest.latent_channels
+    ):
         raise UserError(
-            f"add-domain trains decoders of the preset 'live'; this bundle was made with '{name}'. "
+            f"add-domain trains decoders of the preset 'live'; this bundle was made with '{manifest.preset}'. "
             "Train it anew with `python -m umtn train`."
         )
-    return config
+    return config if manifest.sample_rate == config.sample_rate else scaled(config, manifest.sample_rate)
 
 
 def _read(place: Path, rate: int, seed: int) -> tuple[list[Floats], list[Floats]]:

@@ -25,44 +25,52 @@ from umtn.layers import CausalConv1d
 from umtn.spectral import heard_hz
 from umtn.translator import Translator
 
-__all__ = ["at_rate", "free_upper_band", "take_lower_band"]
+__all__ = ["at_rate", "free_upper_band", "scaled", "take_lower_band"]
 
+EAGER = (
+    8.0  # times the learning rate: what learns does so while its note sounds, and nothing else can be shaken
+)
 DIMMER = 2.0  # nepers by which new bands begin below the last old one
+
+
+def scaled(config: Config, rate: int) -> Config:
+    """A `live` model's config at another rate, with all that it hears and plays below its own Nyquist as it was.
+
+    UserError: a model of another kind, or a rate that is not twice, four times .. its own.
+    """
+    encoder, decoder, own = config.encoder, config.decoder, config.sample_rate
+    if not isinstance(decoder, LiveDecoderConfig) or not isinstance(encoder, PitchEncoderConfig):
+        raise UserError(f"another rate is for models of the preset 'live'; this is '{config.preset}'.")
+    factor = rate // own
+    if rate % own or factor < 2 or factor & (factor - 1):
+        raise UserError(
+            f"{rate} Hz was asked for, and the model plays at {own} Hz; it can be taken to {2 * own} or {4 * own}."
+        )
+    step = decoder.step_mel or mel_of(own / 2) / (decoder.bands + 1)
+    bands = math.floor(mel_of(rate / 2) / step) - 1  # the last one's upper edge is below Nyquist
+    return replace(
+        config,
+        sample_rate=rate,
+        hop=factor * config.hop,
+        encoder=replace(encoder, longest=factor * encoder.longest, top_hz=heard_hz(encoder.top_hz, own)),
+        decoder=replace(decoder, bands=bands, taps=factor * (decoder.taps + 1) - 1, step_mel=step),
+    )
 
 
 def at_rate(config: Config, start: Path, rate: int) -> Config:
     """The config of the model in `start` at another rate, whose upper band learns as `config.training` says.
 
-    UserError: a model of another kind, or a rate that is not twice, four times .. the model's.
+    UserError: as of `scaled`.
     """
     known = checkpoint.read_config(start)[0]
-    if not isinstance(known.decoder, LiveDecoderConfig) or not isinstance(known.encoder, PitchEncoderConfig):
-        raise UserError(
-            f"--rate is for models of the preset 'live'; '{start}' was trained with '{known.preset}'."
-        )
-    factor = rate // known.sample_rate
-    if rate % known.sample_rate or factor < 2 or factor & (factor - 1):
-        raise UserError(
-            f"--rate is {rate}, and '{start}' plays at {known.sample_rate} Hz; it can be taken to "
-            f"{2 * known.sample_rate} or {4 * known.sample_rate}."
-        )
-    decoder = known.decoder
-    step = decoder.step_mel or mel_of(known.sample_rate / 2) / (decoder.bands + 1)
-    bands = math.floor(mel_of(rate / 2) / step) - 1  # the last one's upper edge is below Nyquist
-    return replace(
-        known,
-        sample_rate=rate,
-        hop=factor * known.hop,
-        encoder=replace(
-            known.encoder,
-            longest=factor * known.encoder.longest,
-            top_hz=heard_hz(known.encoder.top_hz, known.sample_rate),
-        ),
-        decoder=replace(decoder, bands=bands, taps=factor * (decoder.taps + 1) - 1, step_mel=step),
-        training=replace(
-            config.training, learning=known.domains, frozen_ear=True, lower_rate=known.sample_rate
-        ),
+    training = replace(
+        config.training,
+        learning=known.domains,
+        frozen_ear=True,
+        lower_rate=known.sample_rate,
+        learning_rate=EAGER * config.training.learning_rate,
     )
+    return replace(scaled(known, rate), training=training)
 
 
 def take_lower_band(ours: LiveDecoder, given: LiveDecoder, factor: int) -> None:

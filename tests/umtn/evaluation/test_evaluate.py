@@ -102,6 +102,21 @@ def test_a_tiny_checkpoint_through_the_command(
     assert "timbre judge on true renderings" in capsys.readouterr().out
 
 
+def test_material_comes_at_the_rate_that_is_asked(data: Path) -> None:
+    opened = Dataset.open(data)
+    own = Material.choose(opened, 1.0, 3.0, ("saw",))
+    twice = Material.choose(opened, 1.0, 3.0, ("saw",), 2 * own.rate)
+    assert (own.rate, twice.rate, twice.samples) == (8000, 16000, 2 * own.samples)
+    for low, high in (
+        (own.sources["saw"], twice.sources["saw"]),
+        (own.truths["piano"], twice.truths["piano"]),
+    ):
+        assert np.corrcoef(high[::2], low)[0, 1] > 0.99  # a saw's and a square's edges ring
+    report = evaluate(Oracle(twice), twice)
+    assert report["means"]["all"]["model"]["pitch_f1"] > 0.5
+    assert "air_difference_db" not in report["means"]["all"]["model"]  # 8 kHz at most
+
+
 def test_never_trained_sources_have_their_own_means(data: Path, tmp_path: Path) -> None:
     opened = Dataset.open(data)
     material = Material.choose(opened, 0.0, 4.0)

@@ -32,6 +32,15 @@ def test_dbfs_of_a_full_scale_sine_and_of_silence() -> None:
     assert level.dbfs(np.zeros(100, np.float32)) == -120.0
 
 
+def test_air_is_what_lies_above_12_khz() -> None:
+    t = np.arange(48000) / 48000
+    low, high = (np.float32(0.1 * np.sin(2 * np.pi * hz * t)) for hz in (5000, 15000))
+    assert level.air_db(low + high, 48000) == pytest.approx(level.dbfs(high), abs=0.01)
+    assert level.air_db(low, 48000) < -100
+    assert level.air_db(np.zeros(0, np.float32), 48000) == pytest.approx(-110)
+    assert np.isnan(level.air_db(low, 24000))
+
+
 @pytest.mark.parametrize("clicks", [1, 5, 20])
 def test_steps_are_counted_one_by_one(clicks: int) -> None:
     audio = sine()
