@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
+SHORTEST_CLIP_S = 0.3
+
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the `rivals` and `ablate` commands."""
@@ -45,6 +47,13 @@ def _shared(parser: argparse.ArgumentParser) -> None:
         type=int,
         help="of training for each, instead of minutes: fair where other work runs beside it",
     )
+    parser.add_argument(
+        "--clips",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="seconds a clip (default: the preset's); shorter: more steps",
+    )
     parser.add_argument("--domains", help="comma-separated; default: those of the presets")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes-per-source", type=float, default=1.0, metavar="M", help="that are judged")
@@ -78,8 +87,16 @@ def _run(args: argparse.Namespace, title: str, configs: dict[str, Config], encod
     material = Material.choose(
         Dataset.open(args.held_out), 0.0, 60 * args.minutes_per_source, words(args.sources) or None
     )
+    if args.clips and args.clips < SHORTEST_CLIP_S:
+        raise UserError(f"--clips is {args.clips:g}; clips should last {SHORTEST_CLIP_S} seconds at least.")
     budget = Budget(
-        Dataset.open(args.data), args.minutes, args.steps, encoder, words(args.domains), args.seed
+        Dataset.open(args.data),
+        args.minutes,
+        args.steps,
+        args.clips,
+        encoder,
+        words(args.domains),
+        args.seed,
     )
     if table := contest(title, configs, args.out, budget, material):
         print(f"{table}\n{args.out / title}.md")

@@ -50,12 +50,13 @@ ABOUT = {  # what stands in a row beside COLUMNS (encoder and one decoder), and 
 
 @dataclass(frozen=True)
 class Budget:
-    """What each gets: `minutes` of the same machine or so many `steps`, the same data, domains, seed, and encoder where
-    one is given."""
+    """What each gets: `minutes` of the same machine or so many `steps`, clips of `seconds` (0: as its preset says), the
+    same data, domains, seed, and encoder where one is given."""
 
     data: Dataset
     minutes: float
     steps: int | None = None
+    seconds: float = 0.0
     encoder: Path | None = None
     domains: tuple[str, ...] = ()
     seed: int = 0
@@ -77,6 +78,8 @@ def trained(name: str, config: Config, out: Path, budget: Budget) -> Path:
     folder = out / name
     if budget.domains:
         config = replace(config, domains=budget.domains)
+    if budget.seconds:
+        config = replace(config, training=replace(config.training, seconds=budget.seconds))
     there = (folder / "checkpoint.json").exists()
     if there:
         _check(folder, config, budget)
@@ -113,6 +116,7 @@ def _began(config: Config, data: str, seed: int) -> dict[str, object]:
         "augment": training.augment,
         "pairs": training.pairs,
         "share of pairs": training.share_paired,
+        "clips of seconds": training.seconds,
         "data": data,
         "seed": seed,
     }

@@ -96,6 +96,8 @@ def test_a_slip_is_told_before_the_first_hour(
     assert "--minutes is 0; it should be above 0" in capsys.readouterr().err
     assert main(command(data, live, tmp_path / "o", "--steps", "0")) == 2
     assert "--steps is 0; it should be above 0" in capsys.readouterr().err
+    assert main(command(data, live, tmp_path / "o", "--clips", "0.1")) == 2
+    assert "clips should last 0.3 seconds" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
 
 
@@ -121,7 +123,7 @@ def test_what_each_part_of_the_objective_is_worth(
     assert [c.confusion.weight == 0 for c in configs.values()] == [False, True, False, False, False]
     monkeypatch.setattr(contest, "ABLATIONS", ("pairs",))  # one tells how the command does with them all
     words = ["ablate", "--preset", "tiny-live", "--data", data, "--held-out", data, "--out", tmp_path / "out"]
-    words += ["--steps", "3", "--domains", ",".join(tinydata.DOMAINS), "--sources", "saw"]
+    words += ["--steps", "3", "--clips", "0.5", "--domains", ",".join(tinydata.DOMAINS), "--sources", "saw"]
     words += ["--minutes-per-source", "0.1"]
     assert main([*map(str, words)]) == 0
     rows = json.loads((tmp_path / "out" / "ablations.json").read_text())
@@ -131,4 +133,5 @@ def test_what_each_part_of_the_objective_is_worth(
         False,
     ]
     assert [row["steps"] for row in rows.values()] == [3, 3]
+    assert checkpoint.read_config(tmp_path / "out" / "tiny-live")[0].training.seconds == 0.5
     assert all(0 <= row["domain probe"] <= 1 for row in rows.values())

@@ -123,6 +123,7 @@ class Judges:
         """The row for a sound that is meant to be `target` and whose lag, `lag_s`, has been removed."""
         sounding, rests = self.sounding(truth), self.rests(audio)
         own, wanted = self._at_own_rate(audio), self._at_own_rate(truth)
+        played = audio[: len(audio) - round(lag_s * self.rate)]  # where the lag was cut off, it breaks off
         return {
             "timbre_share": heard.share(target, sounding),
             **heard.notes,
@@ -132,7 +133,7 @@ class Judges:
             "spectral_distance": level.spectral_distance(own, wanted),
             "air_difference_db": level.air_db(audio, self.rate) - level.air_db(truth, self.rate),
             "rest_dbfs": level.dbfs(rests) if len(rests) else float("nan"),
-            "clicks_per_minute": level.clicks_per_minute(audio, self.rate),
+            "clicks_per_minute": level.clicks_per_minute(played, self.rate),
             "dc": float(np.mean(audio)),
             "attack_ms": 1000 * (lag_s + attack_s(audio, self.score, self.start_s, self.rate)),
         }

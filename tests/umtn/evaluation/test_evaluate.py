@@ -15,9 +15,11 @@ from tests.umtn import tinydata
 from umtn import checkpoint, cli_evaluate
 from umtn.checkpoint import Progress
 from umtn.config import preset
+from umtn.data.composer import compose
 from umtn.data.store import Dataset
 from umtn.errors import UserError
 from umtn.evaluation.evaluate import evaluate
+from umtn.evaluation.judge import Judges
 from umtn.evaluation.material import Material
 from umtn.evaluation.players import BundlePlayer, open_player
 from umtn.evaluation.report import table
@@ -168,3 +170,14 @@ def test_no_model_and_no_data(data: Path, tiny: Path, tmp_path: Path) -> None:
         run("evaluate", tmp_path / "broken.umtn", "--data", data)
     with pytest.raises(UserError, match="manifest"):
         run("evaluate", tiny, "--data", tmp_path)
+
+
+def test_the_cut_at_the_end_is_no_click() -> None:
+    """Where the lag was removed the sound breaks off, in the middle of a note if need be."""
+    rate, t = 48_000, np.arange(4 * 48_000) / 48_000
+    made = np.asarray(0.3 * np.sin(2 * np.pi * 217.3 * t), np.float32)  # not at a zero
+    cut = np.asarray(np.pad(made[960:], (0, 960)), np.float32)
+    judges = Judges(compose(0, 6.0), 0.0, rate)
+    heard = judges.hear(cut)
+    assert judges.figures(heard, cut, made, "piano")["clicks_per_minute"] > 0
+    assert judges.figures(heard, cut, made, "piano", 0.02)["clicks_per_minute"] == 0
