@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from export.bundle import Manifest
     from realtime.engines.base import Cost
 
-__all__ = ["BufferedEngine", "Part", "StreamBuffers"]
+__all__ = ["BufferedEngine", "Part", "StreamBuffers", "Together"]
 
 SILENCE_S = 0.5  # after that much of it no part has anything else in its memory
 
@@ -33,23 +33,42 @@ class StreamBuffers:
         self.out = np.zeros(samples, np.float32)
 
 
-class Part(Protocol):
-    """An encoder or a decoder with its state, bound to the buffers.
-
-    noisy: whether a step reads the noise. reset: it remembers nothing. keep: what it remembers now is what `rest` goes
-    back to.
-    """
-
-    @property
-    def noisy(self) -> bool: ...
-
-    def step(self) -> None: ...
+class Remembers(Protocol):
+    """State. reset: it remembers nothing. keep: what it remembers now is what `rest` goes back to."""
 
     def reset(self) -> None: ...
 
     def keep(self) -> None: ...
 
     def rest(self) -> None: ...
+
+
+class Part(Remembers, Protocol):
+    """An encoder or a decoder with its state, bound to the buffers. noisy: whether a step reads the noise."""
+
+    @property
+    def noisy(self) -> bool: ...
+
+    def step(self) -> None: ...
+
+
+class Together:
+    """Several that remember, as one."""
+
+    def __init__(self, *members: Remembers) -> None:
+        self._members = members
+
+    def reset(self) -> None:
+        for member in self._members:
+            member.reset()
+
+    def keep(self) -> None:
+        for member in self._members:
+            member.keep()
+
+    def rest(self) -> None:
+        for member in self._members:
+            member.rest()
 
 
 class BufferedEngine:

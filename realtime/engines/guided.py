@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from realtime.engines.buffers import StreamBuffers
+from realtime.engines.buffers import StreamBuffers, Together
 from realtime.engines.live_cpu import build
 from realtime.engines.live_cpu.engine import BoundPart, check_model
 from realtime.engines.live_cpu.library import NativePart
 from realtime.engines.live_cpu.weights import DecoderWeights, MouthWeights
 from realtime.engines.tensors import read_safetensors, told_about
-from realtime.engines.wavenet_cpu.loops import SampleLoop
+from realtime.engines.wavenet_cpu.loops import LoopMemory, SampleLoop
 from realtime.engines.wavenet_cpu.weights import WavenetWeights
 from realtime.errors import UserError
 from realtime.stateful import Kept
@@ -145,7 +145,7 @@ class Emphasis:
             self._last[1] = out[0, here.stop - 1]
 
 
-class Front:
+class Front(Together):
     """All before the loop: the latent -> `told` [1, D, T] and `guide` [1, N]."""
 
     def __init__(self, weights: GuideWeights, net: WavenetWeights, latent: np.ndarray) -> None:
@@ -159,24 +159,12 @@ class Front:
         self._sing = BoundPart(NativePart(weights.guide), latent, silent, self._tones, frames)
         self._say = BoundPart(NativePart(weights.mouth), latent, None, self.told, frames)
         self.emphasis = Emphasis(weights.emphasis, weights.drive, net.classes, net.hop, samples)
-        self._parts = (self._sing, self._say, self.emphasis)
+        super().__init__(self._sing, self._say, self.emphasis)
 
     def step(self) -> None:
         self._sing.step()
         self._say.step()
         self.emphasis.classes(self._tones[0], self.guide)
-
-    def reset(self) -> None:
-        for part in self._parts:
-            part.reset()
-
-    def keep(self) -> None:
-        for part in self._parts:
-            part.keep()
-
-    def rest(self) -> None:
-        for part in self._parts:
-            part.rest()
 
     def tell(self, latent: np.ndarray, heard: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What the loop is told of `heard` [D, T], block by block through the buffer `latent`: [D', T] and the guide's
@@ -206,7 +194,7 @@ class Front:
         return ""
 
 
-class GuidedVoice:
+class GuidedVoice(Together):
     """See `Part`: front, loop of one stream, and what is settled."""
 
     noisy = True
@@ -215,21 +203,9 @@ class GuidedVoice:
         self._front, self._out = front, buffers.out[0]
         self._drawn = np.zeros_like(self._out)
         self._draw = loop.bind(front.told, buffers.noise[0], buffers.temperature, self._drawn, front.guide)
-        self._loop, self._kept = loop, Kept(loop)
+        super().__init__(front, LoopMemory(loop))
 
     def step(self) -> None:
         self._front.step()
         self._draw()
         self._front.emphasis.settle(self._drawn, self._out)
-
-    def reset(self) -> None:
-        self._front.reset()
-        self._loop.reset()
-
-    def keep(self) -> None:
-        self._front.keep()
-        self._kept.keep()
-
-    def rest(self) -> None:
-        self._front.rest()
-        self._kept.restore()

@@ -14,11 +14,10 @@ import numpy as np
 from realtime.engines.buffers import BufferedEngine, Part, StreamBuffers
 from realtime.engines.guided import Front, GuidedVoice, GuideWeights
 from realtime.engines.live_cpu.heard import heard_part
-from realtime.engines.wavenet_cpu.loops import SampleLoop
+from realtime.engines.wavenet_cpu.loops import LoopMemory, SampleLoop
 from realtime.engines.wavenet_cpu.probed import Probed
 from realtime.engines.wavenet_cpu.weights import WavenetWeights
 from realtime.errors import UserError
-from realtime.stateful import Kept
 
 if TYPE_CHECKING:
     from export.bundle import Bundle
@@ -32,16 +31,14 @@ def _file(domain: str) -> str:
     return f"weights/{domain}.safetensors"
 
 
-class _Voice:
+class _Voice(LoopMemory):
     """See `Part`: a loop of one stream."""
 
     noisy = True
 
     def __init__(self, loop: SampleLoop, buffers: StreamBuffers) -> None:
+        super().__init__(loop)
         self.step = loop.bind(buffers.latent, buffers.noise[0], buffers.temperature, buffers.out[0])
-        self.reset = loop.reset
-        kept = Kept(loop)
-        self.keep, self.rest = kept.keep, kept.restore
 
 
 class SampledEngine(BufferedEngine):

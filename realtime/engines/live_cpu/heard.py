@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from realtime.engines.buffers import Part, StreamBuffers
+from realtime.engines.buffers import Part, StreamBuffers, Together
 from realtime.engines.live_cpu import build
 from realtime.engines.live_cpu.engine import ENCODER, BoundPart, check_model, ear_part
 from realtime.engines.live_cpu.library import NativePart
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["HeardPart", "heard_part"]
 
 
-class HeardPart:
+class HeardPart(Together):
     """See `Part`: audio -> the ear's latent -> the latent. `isa`: as of `LiveCpuEngine`.
 
     UserError: weights that contradict themselves, each other or the manifest.
@@ -42,22 +42,11 @@ class HeardPart:
         self.isa = first.isa
         self._ear = BoundPart(first, buffers.audio, None, between, frames)
         self._mouth = BoundPart(NativePart(mouth, isa), between, None, buffers.latent, frames)
+        super().__init__(self._ear, self._mouth)
 
     def step(self) -> None:
         self._ear.step()
         self._mouth.step()
-
-    def reset(self) -> None:
-        self._ear.reset()
-        self._mouth.reset()
-
-    def keep(self) -> None:
-        self._ear.keep()
-        self._mouth.keep()
-
-    def rest(self) -> None:
-        self._ear.rest()
-        self._mouth.rest()
 
 
 def heard_part(bundle: Bundle, buffers: StreamBuffers) -> Part | None:

@@ -11,9 +11,9 @@ import numpy as np
 
 from realtime.engines.wavenet_cpu.weights import Calibration, WavenetWeights
 from realtime.errors import UserError
-from realtime.stateful import Stateful
+from realtime.stateful import Kept, Stateful
 
-__all__ = ["BEYOND", "LOOPS", "ArrayLoop", "Piece", "SampleLoop", "make_loop"]
+__all__ = ["BEYOND", "LOOPS", "ArrayLoop", "LoopMemory", "Piece", "SampleLoop", "make_loop"]
 
 LOOPS = ("native", "numba", "numpy")
 BEYOND = "a class beyond the alphabet"  # of a state that cannot be: classes look up tables
@@ -177,6 +177,14 @@ class ArrayLoop(SampleLoop):
         if not self._sound():
             self.reset()
             raise ValueError(BEYOND)
+
+
+class LoopMemory:
+    """What a loop's streams remember, together; see `realtime.engines.buffers.Remembers`."""
+
+    def __init__(self, loop: SampleLoop) -> None:
+        kept = Kept(loop)
+        self.reset, self.keep, self.rest = loop.reset, kept.keep, kept.restore
 
 
 def make_loop(
