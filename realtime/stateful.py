@@ -37,31 +37,26 @@ class Stateful(ABC):
 
 
 class Kept:
-    """What some arrays and `Stateful` objects hold at one moment, to go back to as often as one likes.
+    """What an array or a `Stateful` object holds at one moment, to go back to as often as one likes.
 
-    keep: belongs to the construction. restore: whoever makes the audio, between two blocks; arrays stay where they are.
+    keep: belongs to the construction. restore: whoever makes the audio, between two blocks; an array stays where it is.
     A snapshot finds no state in here: whoever is constructed the same way keeps the same.
     """
 
-    def __init__(self, *held: np.ndarray | Stateful) -> None:
+    def __init__(self, held: np.ndarray | Stateful) -> None:
         self._held = held
-        self._copies: tuple[np.ndarray, ...] = ()
+        self.keep()
 
     def keep(self) -> None:
-        copies = []
-        for held in self._held:
-            if isinstance(held, Stateful):
-                copy = np.zeros(held.state_bytes, np.uint8)
-                held.save_state(copy)
-            else:
-                copy = held.copy()
-            copy.flags.writeable = False
-            copies.append(copy)
-        self._copies = tuple(copies)
+        if isinstance(self._held, Stateful):
+            self._copy = np.zeros(self._held.state_bytes, np.uint8)
+            self._held.save_state(self._copy)
+        else:
+            self._copy = self._held.copy()
+        self._copy.flags.writeable = False
 
     def restore(self) -> None:
-        for held, copy in zip(self._held, self._copies, strict=True):
-            if isinstance(held, Stateful):
-                held.load_state(copy)
-            else:
-                held[...] = copy
+        if isinstance(self._held, Stateful):
+            self._held.load_state(self._copy)
+        else:
+            self._held[...] = self._copy

@@ -35,9 +35,8 @@ def _run(args: argparse.Namespace) -> None:
 
     if not 0.05 <= args.temperature <= 2:
         raise UserError(f"--temperature is {args.temperature:g}; it should be between 0.05 and 2.")
-    torch.set_num_threads(
-        1
-    )  # the pieces are small; on a busy machine threads that wait for each other cost 60 times as much
+    # the pieces are small; on a busy machine threads that wait for each other cost 60 times as much
+    torch.set_num_threads(1)
     translator = checkpoint.load(args.checkpoint)
     translator.decoder(args.to)  # an unknown domain is told before the file is read
     rate = translator.config.sample_rate
