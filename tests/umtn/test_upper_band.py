@@ -106,7 +106,9 @@ def test_only_the_upper_band_learns(lower: Path, data: Dataset, taken: Path, tmp
     for name, after in trainer.translator.state_dict().items():
         moved = after != start[name]
         if ".hiss.layers.4." in name:
-            assert not moved[:known].any() and moved[known:].any(), name
+            assert not moved[:known].any(), name
+            # the strings are sines: what has nothing to say above may stay where it is
+            assert moved[known:].any() or ".piano." not in name, name
         else:
             assert not moved.any(), name
 

@@ -48,5 +48,5 @@ def make(root: Path, rate: int = 8000, seconds: float = 12.0) -> Path:
 def live(data: Dataset, out: Path, steps: int = 1, domains: tuple[str, ...] = DOMAINS) -> Path:
     """A `tiny-live` model's checkpoint after so many steps."""
     config = replace(preset("tiny-live"), domains=domains)
-    train(config, data, out, minutes=5, resume=False, steps=steps)
+    train(config, data, out, minutes=5, resume=False, whole=steps)  # by steps: the same on any machine
     return out
