@@ -12,7 +12,7 @@ __all__ = ["register"]
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the `train` command."""
     from umtn.ablation import ABLATIONS
-    from umtn.config import PRESETS
+    from umtn.presets import PRESETS
 
     parser = commands.add_parser("train", help="train a translator", description=__doc__)
     parser.add_argument("--preset", default="live", help=f"one of {', '.join(PRESETS)} (default: live)")
@@ -34,14 +34,17 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument(
         "--extend",
         type=Path,
-        help="a finished checkpoint that gets the --new-domains, whose decoders learn on --again, or that is taken to "
-        "another --rate; the rest stays",
+        help="a finished checkpoint that gets the --new-domains, whose decoders learn on --again, whose --ear does, or "
+        "that is taken to another --rate; the rest stays",
     )
     parser.add_argument(
         "--new-domains", default="", help="comma-separated: the domains of --data that alone are learned"
     )
     parser.add_argument(
         "--again", default="", help="comma-separated: the domains of --extend whose decoders learn on"
+    )
+    parser.add_argument(
+        "--ear", action="store_true", help="the ear of --extend learns on alone, from the scores of --data"
     )
     parser.add_argument(
         "--rate",
@@ -63,9 +66,10 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def _run(args: argparse.Namespace) -> None:
     from umtn.ablation import without
-    from umtn.config import preset
     from umtn.data.store import Dataset
     from umtn.errors import UserError
+    from umtn.presets import preset
+    from umtn.training.hearing import hearing_on
     from umtn.training.loop import train
     from umtn.training.new_domains import learning_on, widened
     from umtn.training.upper_band import at_rate
@@ -77,9 +81,8 @@ def _run(args: argparse.Namespace) -> None:
     for part in words(args.without):
         config = without(config, part)
     new, again = words(args.new_domains), words(args.again)
-    asked = [
-        name for name, value in (("--new-domains", new), ("--again", again), ("--rate", args.rate)) if value
-    ]
+    values = {"--new-domains": new, "--again": again, "--ear": args.ear, "--rate": args.rate}
+    asked = [name for name, value in values.items() if value]
     if len(asked) > 1:
         raise UserError(
             f"{asked[0]} and {asked[1]} are two runs: what the first has learned is --extend of the second."
@@ -89,6 +92,8 @@ def _run(args: argparse.Namespace) -> None:
     if args.extend is not None and not args.resume:
         if args.rate:
             config = at_rate(config, args.extend, args.rate)
+        elif args.ear:
+            config = hearing_on(config, args.extend)
         else:
             config = learning_on(config, args.extend, again) if again else widened(config, args.extend, new)
     train(

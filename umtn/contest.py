@@ -21,7 +21,7 @@ from torch import nn
 from umtn import checkpoint
 from umtn.ablation import ABLATIONS, without
 from umtn.checkpoint import Progress
-from umtn.config import Config, preset
+from umtn.config import Config
 from umtn.data.store import Dataset, write_atomically
 from umtn.errors import UserError
 from umtn.evaluation.columns import COLUMNS
@@ -31,6 +31,7 @@ from umtn.evaluation.material import Material
 from umtn.evaluation.players import open_player
 from umtn.evaluation.report import write_json
 from umtn.pitch_encoder import ear_of
+from umtn.presets import preset
 from umtn.training.loop import train
 
 __all__ = ["RIVALS", "Budget", "ablations", "contest", "markdown", "rivals"]

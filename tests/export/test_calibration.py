@@ -7,9 +7,9 @@ import torch
 
 from export.calibration import activation_maxima
 from export.probe import test_signal
-from umtn.config import preset
 from umtn.decoders.wavenet import WaveNetDecoder
 from umtn.mulaw import mulaw_encode
+from umtn.presets import preset
 from umtn.translator import Translator
 
 

@@ -24,8 +24,8 @@ from export.torchscript import load_script
 from export.verify import Row, format_table
 from tests.export.toys import Exported, make_checkpoint
 from umtn.checkpoint import load
-from umtn.config import preset
 from umtn.decoders.live import LiveDecoder
+from umtn.presets import preset
 from umtn.translator import Translator
 
 

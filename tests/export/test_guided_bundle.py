@@ -20,11 +20,11 @@ from export.probe import make_probe, test_signal, untied_noise
 from realtime.engines.tensors import read_safetensors
 from tests.export.toys import Exported
 from umtn.checkpoint import load
-from umtn.config import preset
 from umtn.decoders.guided import DRIVE, GuidedDecoder
 from umtn.errors import UserError
 from umtn.evaluation.players import open_player
 from umtn.mulaw import mulaw_encode
+from umtn.presets import preset
 from umtn.streaming import Delay, StreamingModule, StreamingSequential
 from umtn.translator import Translator
 

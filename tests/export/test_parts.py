@@ -20,9 +20,9 @@ from export.steppers import OnnxStepper, module_stepper, stream
 from export.verify import _draw_row, _is_tie
 from tests.contract import check_contract
 from tests.export.toys import HOP, Fold, Unfold
-from umtn.config import preset
 from umtn.decoders.wavenet import WaveNetDecoder
 from umtn.layers import CausalConv1d, PitchGRU
+from umtn.presets import preset
 from umtn.streaming import Delay, State, StreamingModule, StreamingSequential
 from umtn.translator import build_decoder
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from export.__main__ import main
 from umtn.checkpoint import Progress, save
-from umtn.config import preset
 from umtn.decoders.base import Decoder, fold_noise, unfold_noise
+from umtn.presets import preset
 from umtn.streaming import Delay, State, StreamingModule
 from umtn.translator import Translator
 

@@ -12,9 +12,9 @@ from tests.umtn import tinydata
 from umtn import checkpoint
 from umtn.__main__ import main
 from umtn.ablation import ABLATIONS, without
-from umtn.config import preset
 from umtn.data.store import Dataset
 from umtn.errors import UserError
+from umtn.presets import preset
 from umtn.training.batches import BatchSource
 from umtn.training.objective import Objective
 from umtn.translator import Translator

@@ -13,8 +13,8 @@ import torch
 from export.bundle import Bundle, write_bundle
 from export.freeze import freeze
 from umtn.__main__ import main
-from umtn.config import preset
 from umtn.evaluation.players import BundlePlayer
+from umtn.presets import preset
 from umtn.training.add_domain import _read
 from umtn.training.alone import Heard, learn, reconstruction_loss
 from umtn.training.spectral_loss import BankSpectrumLoss

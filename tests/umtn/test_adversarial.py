@@ -11,10 +11,11 @@ import torch
 
 from tests.umtn import tinydata
 from umtn import checkpoint
-from umtn.config import AdversaryConfig, Config, preset
+from umtn.config import AdversaryConfig, Config
 from umtn.data.store import Dataset
 from umtn.errors import UserError
 from umtn.evaluation.players import open_player
+from umtn.presets import preset
 from umtn.training.adversarial import Adversary
 from umtn.training.audio_loss import MultiResolutionLoss
 from umtn.training.batches import BatchSource

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from umtn.config import PRESETS, Config, preset
+from umtn.config import Config
 from umtn.errors import UserError
+from umtn.presets import PRESETS, preset
 
 
 @pytest.mark.parametrize("name", list(PRESETS))

@@ -11,8 +11,8 @@ import pytest
 from tests.umtn import tinydata
 from umtn import checkpoint, contest
 from umtn.__main__ import main
-from umtn.config import preset
 from umtn.data.store import Dataset
+from umtn.presets import preset
 from umtn.training.loop import train
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:.*:FutureWarning")

@@ -11,10 +11,10 @@ from export.steppers import OnnxStepper, module_stepper, script_stepper, stream
 from export.torchscript import script_decoder
 from tests.contract import check_contract
 from tests.umtn.test_models import decoder_input
-from umtn.config import preset
 from umtn.decoders.base import fold_noise
 from umtn.decoders.conv import ConvDecoder
 from umtn.decoders.subbands import subband_synthesis
+from umtn.presets import preset
 from umtn.translator import Translator
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:.*:FutureWarning")

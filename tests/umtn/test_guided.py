@@ -12,7 +12,6 @@ import torch
 
 from tests.umtn import tinydata
 from umtn import checkpoint
-from umtn.config import preset
 from umtn.data.guides import guide_of, make_guides, with_phases_of
 from umtn.data.store import Dataset
 from umtn.decoders.guided import DRIVE, GuidedDecoder
@@ -20,6 +19,7 @@ from umtn.decoders.wavenet import WaveNetDecoder
 from umtn.emphasis import Emphasis
 from umtn.errors import UserError
 from umtn.mulaw import leaning, mulaw_decode, mulaw_encode
+from umtn.presets import preset
 from umtn.training.batches import BatchSource
 from umtn.training.loop import train
 from umtn.training.own_past import own_past

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from tests.contract import check_contract
-from umtn.config import preset
 from umtn.decoders.base import fold_noise, unfold_noise
 from umtn.decoders.noise import NoiseBank
 from umtn.decoders.oscillators import OscillatorBank
@@ -15,6 +14,7 @@ from umtn.decoders.wavenet import draw
 from umtn.heard_encoder import opened
 from umtn.latent import PitchLatent
 from umtn.mulaw import mulaw_decode, mulaw_encode
+from umtn.presets import preset
 from umtn.spectral import CausalSpectrum
 from umtn.translator import Translator
 

@@ -11,10 +11,11 @@ import torch
 from tests.umtn import tinydata
 from umtn import checkpoint
 from umtn.__main__ import main
-from umtn.config import DOMAINS, PRESETS, Config, preset
+from umtn.config import DOMAINS, Config
 from umtn.data import instruments
 from umtn.data.store import Dataset
 from umtn.errors import UserError
+from umtn.presets import PRESETS, preset
 from umtn.training.alone import nearest
 from umtn.training.batches import BatchSource
 from umtn.training.loop import train

@@ -10,9 +10,10 @@ import torch
 
 from tests.umtn import tinydata
 from umtn import checkpoint
-from umtn.config import Config, preset
+from umtn.config import Config
 from umtn.data.store import Dataset
 from umtn.errors import UserError
+from umtn.presets import preset
 from umtn.training.loop import train
 
 

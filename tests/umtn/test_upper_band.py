@@ -17,11 +17,12 @@ from realtime.engines import load_engine
 from tests.umtn import tinydata
 from umtn import checkpoint
 from umtn.__main__ import main
-from umtn.config import Config, preset
+from umtn.config import Config
 from umtn.data.store import Dataset
 from umtn.decoders.live import LiveDecoder
 from umtn.decoders.noise import band_edges_hz, band_filters, mel_of
 from umtn.errors import UserError
+from umtn.presets import preset
 from umtn.training.alone import reconstruction_loss
 from umtn.training.batches import BatchSource
 from umtn.training.loop import train

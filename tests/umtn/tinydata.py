@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from umtn.config import preset
 from umtn.data.composer import compose
 from umtn.data.score import Score
 from umtn.data.store import Dataset, Track, save_audio, write_atomically, write_manifest
+from umtn.presets import preset
 from umtn.training.loop import train
 
 DOMAINS = ("strings", "piano")

@@ -11,12 +11,12 @@ import time
 
 import torch
 
-from umtn.config import preset
 from umtn.decoders import teacher_kernel
 from umtn.decoders.guided import net_of
 from umtn.decoders.teacher import sample_loss
 from umtn.decoders.wavenet import WaveNetDecoder
 from umtn.errors import UserError
+from umtn.presets import preset
 from umtn.translator import build_decoder
 
 __all__ = ["main", "table"]

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from umtn import checkpoint
-from umtn.config import Config, LiveDecoderConfig, preset
+from umtn.config import Config, LiveDecoderConfig
 from umtn.data.prepare import SUFFIXES, read_audio, split_files
 from umtn.decoders.live import LiveDecoder
 from umtn.errors import UserError
 from umtn.evaluation import level
 from umtn.evaluation.players import BundlePlayer
+from umtn.presets import preset
 from umtn.training.alone import LAG_FRAMES, Heard, learn, listed, nearest
 from umtn.training.upper_band import scaled
 from umtn.translator import build_decoder

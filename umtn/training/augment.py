@@ -19,10 +19,11 @@ def uniform(low: float, high: float, count: int, generator: torch.Generator) -> 
 
 
 def colour(audio_BN: Tensor, generator: torch.Generator, rate: int) -> Tensor:
-    """A random tone control (+-6 dB, smooth over octaves) for every clip, a short room for a third of them."""
+    """A random tone control (+-6 dB, smooth over octaves) for every clip, a room or a hall for a third of them."""
     b, n = audio_BN.shape
     device = audio_BN.device
-    length = 1 << (n + rate // 4 - 1).bit_length()
+    room = _rooms(b, rate, generator)
+    length = 1 << (n + room.shape[1] - 1).bit_length()
     f = torch.linspace(0, rate / 2, length // 2 + 1, device=device).clamp(min=30)
     place = (torch.log2(f / 30) / math.log2(rate / 2 / 30) * 6).clamp(0, 6 - 1e-4)
     knots = 12 * torch.rand(b, 8, generator=generator, device=device) - 6
@@ -30,15 +31,14 @@ def colour(audio_BN: Tensor, generator: torch.Generator, rate: int) -> Tensor:
     part = place - left
     gain_db = knots[:, left] * (1 - part) + knots[:, left + 1] * part
     response = torch.fft.rfft(audio_BN, length) * 10 ** (gain_db / 20)
-    room = _rooms(b, rate, generator)
     response = response * torch.fft.rfft(room, length)
     return torch.fft.irfft(response, length)[:, :n]
 
 
 def _rooms(count: int, rate: int, generator: torch.Generator) -> Tensor:
-    """Impulse responses [count, rate / 4]: the direct sound, and for one in three a decaying tail."""
-    n = rate // 4
-    decay_s = uniform(0.02, 0.08, count, generator)
+    """Impulse responses of 0.75 s: the direct sound, and for one in three a tail that falls by 60 dB in 0.14 to 2 s."""
+    n = 3 * rate // 4
+    decay_s = torch.exp(uniform(math.log(0.02), math.log(0.3), count, generator))
     t = torch.arange(n, device=generator.device) / rate
     tail = torch.randn(count, n, generator=generator, device=generator.device) * torch.exp(
         -t / decay_s[:, None]

@@ -117,12 +117,10 @@ class BatchSource:
         """One clip; domains[first] is the one whose recordings are drawn, by duration."""
         config, rng = self.config, self.rng
         own, start = self._bars(domains[first])
-        translations = config.training.pairs and bool(self.sources)
-        paired = translations and rng.random() < config.training.share_paired
+        pairs = config.training.pairs and bool(self.sources)
+        paired = pairs and rng.random() < config.training.share_paired
         source = self._choose_source(own.score, start) if paired else own
-        targets = [
-            own if d == own.domain else self._same_bars(d, own) if translations else None for d in domains
-        ]
+        targets = [own if d == own.domain else self._same_bars(d, own) if paired else None for d in domains]
         active, onset, cents = self._rolls(own, start)
         silence = np.zeros(self.samples, np.float32)
         guides = [

@@ -22,6 +22,11 @@ New domains for a finished model, learned from pairs while everything else stays
     python -m umtn train --extend checkpoints/five --new-domains brass,mallets --data data --out checkpoints/seven \
         --minutes 30
 
+The ear of a finished model learns on alone, then its decoders behind it:
+
+    python -m umtn train --extend checkpoints/live --ear --data data --out checkpoints/ear --minutes 40
+    python -m umtn train --extend checkpoints/ear --again strings,piano --data data --out checkpoints/live2 --minutes 40
+
 The same model at twice its rate, which learns the octave above from pairs at that rate and keeps all below:
 
     python -m umtn render data48 --rate 48000 --instruments domains
@@ -96,12 +101,18 @@ class Trainer:
             self.progress.earlier = take_model(self.translator, extended, data, seed)
         if config.training.shared:
             share(self.translator.decoders.values())  # type: ignore[arg-type]
+        if config.training.ear_alone:
+            objective.remember_ear()
+        self.memory = objective.before
         critic: list[dict[str, object]] = [{"params": list(self.translator.confusion.parameters())}]
         self.adversary = objective.adversary
         if self.adversary is not None:
             slow = self.adversary.config.learning_rate
             critic.append({"params": list(self.adversary.parameters()), "lr": slow, "betas": (0.8, 0.99)})
-        if config.training.lower_rate:
+        if config.training.ear_alone:
+            freeze_all_but(self.translator, ())
+            ear_of(self.translator.encoder).requires_grad_(True)  # type: ignore[union-attr]
+        elif config.training.lower_rate:
             free_upper_band(self.translator, config.training.lower_rate)
         elif config.training.learning:
             freeze_all_but(self.translator, config.training.learning)
@@ -128,6 +139,9 @@ class Trainer:
         if self.adversary is not None:
             judges = {k[10:]: v for k, v in state.items() if k.startswith("adversary.")}
             checkpoint.fit(self.adversary, judges, self.out)
+        if self.memory is not None:
+            before = {k[7:]: v for k, v in state.items() if k.startswith("before.")}
+            checkpoint.fit(self.memory, before, self.out)
         self.average.load(averaged, progress.step)
         self.progress = progress
         if config.training.shared != self.config.training.shared:
@@ -142,6 +156,8 @@ class Trainer:
         state = {f"raw.{k}": v.clone() for k, v in self.translator.state_dict().items()}
         if self.adversary is not None:
             state |= {f"adversary.{k}": v.clone() for k, v in self.adversary.state_dict().items()}
+        if self.memory is not None:
+            state |= {f"before.{k}": v for k, v in self.memory.state_dict().items()}
         for name, optimiser in (("players", self.players), ("critic", self.critic)):
             state |= _moments(optimiser, name)
         try:
@@ -311,13 +327,11 @@ def train(
     begun = known.training
     # an ear that was taken is in the checkpoint, and decoders that went on alone are never made one again
     shared = config.training.shared and begun.shared and not own_decoders
-    names = ["frozen_ear", "learning", "lower_rate", "augment", "pairs", "share_paired"]
-    if begun.learning:
-        names.append("learning_rate")  # decoders that learn on do so gently
-    kept = {name: getattr(begun, name) for name in names}
-    settings = replace(config.training, shared=shared, **kept)
-    # what was extended is of other sizes than its preset
-    config = replace(known if begun.learning else config, training=settings)
+    kept = {name: getattr(begun, name) for name in ("frozen_ear", "augment", "pairs", "share_paired")}
+    # what was extended is of other sizes than its preset, and learns on by settings of its own
+    extends = bool(begun.learning) or begun.ear_alone
+    settings = begun if extends else replace(config.training, shared=shared, **kept)
+    config = replace(known if extends else config, training=settings)
     config = replace(config, domains=known.domains, confusion=known.confusion)
     trainer = Trainer(config, data, out, minutes, seed, encoder, extended, whole)
     if resume:

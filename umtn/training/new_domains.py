@@ -26,6 +26,8 @@ __all__ = ["freeze_all_but", "learning_on", "take_model", "widened"]
 
 CLIPS = 8  # by which the nearest decoder is found
 GENTLE = 0.4  # of the learning rate: what is already good is not to be shaken
+# pairs taught the timbre; their attacks are never at the same time, those of a domain's own recordings are
+PAIRED_AGAIN = 0.4
 
 
 def _live(config: Config, start: Path, option: str) -> tuple[Config, LiveDecoderConfig, LiveDecoderConfig]:
@@ -46,8 +48,14 @@ def learning_on(config: Config, start: Path, names: Sequence[str]) -> Config:
             f"'{start}' has no domain '{missing[0]}' to learn on; it has {', '.join(known.domains)}. "
             "New ones are named by --new-domains."
         )
-    rate = GENTLE * config.training.learning_rate
-    training = replace(config.training, learning=tuple(names), frozen_ear=True, learning_rate=rate)
+    training = replace(
+        config.training,
+        learning=tuple(names),
+        frozen_ear=True,
+        learning_rate=GENTLE * config.training.learning_rate,
+        share_paired=PAIRED_AGAIN,
+        domains_per_step=1,
+    )
     return replace(known, training=training)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 
@@ -19,12 +20,13 @@ from umtn.decoders.wavenet import WaveNetDecoder
 from umtn.heard_encoder import HeardEncoder
 from umtn.latent import split_latent
 from umtn.mulaw import mulaw_encode
-from umtn.pitch_encoder import PitchEncoder
+from umtn.pitch_encoder import PitchEncoder, ear_of
 from umtn.training.adversarial import Adversary
 from umtn.training.audio_loss import MultiResolutionLoss
 from umtn.training.augment import add_noise, colour, frame_level, local_pitch_shift, uniform
 from umtn.training.batches import Batch
 from umtn.training.doubt import doubted
+from umtn.training.hearing import strayed
 from umtn.training.own_past import own_past
 from umtn.training.say import Said, say
 from umtn.training.spectral_loss import BankSpectrumLoss
@@ -64,12 +66,19 @@ class Objective(nn.Module):
         self.sound = MultiResolutionLoss(rate) if isinstance(kind, ConvDecoderConfig) else None
         opponent = self.config.adversary
         self.adversary = Adversary(opponent, len(self.config.domains)) if opponent else None
+        self.before: PitchEncoder | None = None
         field = getattr(translator.encoder, "history", None) or translator.encoder.receptive_field
         # the first positions have no full receptive field: at most half a clip is given up for them
         self.warm_up = min(int(field) // self.config.hop, int(self._frames() * 0.4))  # type: ignore[arg-type]
 
     def _frames(self) -> int:
         return int(self.config.training.seconds * self.config.sample_rate) // self.config.hop
+
+    def remember_ear(self) -> None:
+        """What the pitch encoder says now is what it is kept to where no score tells."""
+        self.before = copy.deepcopy(ear_of(self.translator.encoder))
+        assert self.before is not None
+        self.before.requires_grad_(False)
 
     @torch.no_grad()
     def prepare(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -83,8 +92,10 @@ class Objective(nn.Module):
         weight[:, : self.warm_up] = 0
         gain = 10 ** (uniform(self.config.training.quietest_db, LOUDEST_DB, b, generator) / 20)[:, None]
         if self.config.training.augment:
-            own = local_pitch_shift(batch.source, generator, rate)
-            source = torch.where(batch.paired[:, None], batch.source, own)
+            source = batch.source
+            if self.config.ear is None:  # a latent that says the pitch must not be told of another
+                own = local_pitch_shift(source, generator, rate)
+                source = torch.where(batch.paired[:, None], source, own)
             source = add_noise(colour(source, generator, rate) * gain, generator, rate)
         else:
             source = batch.source * gain
@@ -102,6 +113,8 @@ class Objective(nn.Module):
         allowed, attack = self._allowed(batch), 1 + ATTACK_WEIGHT * self._beginnings(batch)
         held = self._frames_of_target(batch.active, 0.0)
         z, heard = self._encode(source.unsqueeze(1))
+        if self.before is not None:
+            return self._hearing(source, z, batch, weight, attack)
         loss = torch.zeros((), device=z.device)
         figures: dict[str, float] = {}
         said: list[Said] = []
@@ -137,6 +150,22 @@ class Objective(nn.Module):
         confused, classifier, accuracy = self._confusion(z, batch.source_domain)
         figures["domain_accuracy"] = accuracy
         return loss - self.config.confusion.weight * confused, classifier + judges, figures
+
+    def _hearing(
+        self, source: Tensor, z: Tensor, batch: Batch, weight: Tensor, attack: Tensor
+    ) -> tuple[Tensor, Tensor, dict[str, float]]:
+        """As `forward`, where the ear learns alone."""
+        assert self.before is not None and self.config.ear is not None
+        with torch.no_grad():
+            before = self._hear(self.before, source.unsqueeze(1))
+        pitch = self._pitch_loss(z, batch, weight, attack)
+        apart = strayed(self.config.ear.layout, z, before, batch.active)
+        figures = {
+            "pitch": float(pitch.detach()),
+            "strayed": float(apart.detach()),
+            "domain_accuracy": math.nan,
+        }
+        return pitch + apart, torch.zeros((), device=z.device), figures
 
     def _judged(self, said: list[Said], share: float) -> tuple[Tensor, Tensor]:
         """What the adversary says for the decoders, and for itself; nothing before it joins."""

@@ -14,7 +14,6 @@ from tests.realtime.fakebundle import write_fake_bundle
 from tests.umtn import tinydata
 from umtn import checkpoint, cli_evaluate
 from umtn.checkpoint import Progress
-from umtn.config import preset
 from umtn.data.composer import compose
 from umtn.data.store import Dataset
 from umtn.errors import UserError
@@ -23,6 +22,7 @@ from umtn.evaluation.judge import Judges
 from umtn.evaluation.material import Material
 from umtn.evaluation.players import BundlePlayer, open_player
 from umtn.evaluation.report import table
+from umtn.presets import preset
 from umtn.translator import Translator
 
 CONFIG = replace(preset("tiny-live"), domains=tinydata.DOMAINS)

@@ -136,7 +136,7 @@ def test_the_command_writes_it(tmp_path: Path) -> None:
 
     from umtn import checkpoint
     from umtn.checkpoint import Progress
-    from umtn.config import preset
+    from umtn.presets import preset
     from umtn.translator import Translator
 
     config = replace(preset("tiny-live"), domains=tinydata.DOMAINS)
