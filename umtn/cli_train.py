@@ -34,8 +34,8 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument(
         "--extend",
         type=Path,
-        help="a finished checkpoint that gets the --new-domains, whose decoders learn on --again, whose --ear does, or "
-        "that is taken to another --rate; the rest stays",
+        help="a finished checkpoint that gets the --new-domains, whose decoders learn on --again or whose --ear does, "
+        "that learns on as a --whole, or is taken to another --rate; the rest stays",
     )
     parser.add_argument(
         "--new-domains", default="", help="comma-separated: the domains of --data that alone are learned"
@@ -46,6 +46,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument(
         "--ear", action="store_true", help="the ear of --extend learns on alone, from the scores of --data"
     )
+    parser.add_argument("--whole", action="store_true", help="ear and decoders of --extend learn on")
     parser.add_argument(
         "--rate",
         type=int,
@@ -71,7 +72,7 @@ def _run(args: argparse.Namespace) -> None:
     from umtn.presets import preset
     from umtn.training.hearing import hearing_on
     from umtn.training.loop import train
-    from umtn.training.new_domains import learning_on, widened
+    from umtn.training.new_domains import learning_on, whole_on, widened
     from umtn.training.upper_band import at_rate
     from umtn.words import words
 
@@ -81,7 +82,13 @@ def _run(args: argparse.Namespace) -> None:
     for part in words(args.without):
         config = without(config, part)
     new, again = words(args.new_domains), words(args.again)
-    values = {"--new-domains": new, "--again": again, "--ear": args.ear, "--rate": args.rate}
+    values = {
+        "--new-domains": new,
+        "--again": again,
+        "--ear": args.ear,
+        "--whole": args.whole,
+        "--rate": args.rate,
+    }
     asked = [name for name, value in values.items() if value]
     if len(asked) > 1:
         raise UserError(
@@ -94,6 +101,8 @@ def _run(args: argparse.Namespace) -> None:
             config = at_rate(config, args.extend, args.rate)
         elif args.ear:
             config = hearing_on(config, args.extend)
+        elif args.whole:
+            config = whole_on(config, args.extend)
         else:
             config = learning_on(config, args.extend, again) if again else widened(config, args.extend, new)
     train(

@@ -165,13 +165,14 @@ class TrainingConfig:
     translation, the others for their own domain; weights of the objectives. `window_s`: the end of a clip that a
     decoder of samples learns from (0: all of it). `shared`: the decoders are one, but for their biases.
     `frozen_ear`: the pitch encoder came trained and stays as it is. `ear_alone`: it alone learns on
-    (umtn.training.hearing). `learning`: the domains whose decoders learn,
-    while encoder, confusion network and all other decoders stay as they are (none named: everything learns).
-    `augment`: sources are detuned, coloured and made noisy. `pairs`: other instruments' renderings of the same bars
-    are known. `quietest_db`: the lowest gain that a clip is given. `solo_share`: clips drawn for one voice alone.
-    `blur`: the most noise on a WaveNet's past, in 256ths of its classes (umtn.training.doubt). `own_past`: the share of
-    clips whose past is what a guided WaveNet draws by itself (umtn.training.own_past). `lower_rate`: of the model whose
-    band `live` decoders keep; what lies above alone is learned (0: there is none; umtn.training.upper_band)."""
+    (umtn.training.hearing). `learning`: the domains whose decoders learn, while encoder, confusion network and all
+    other decoders stay as they are (none named: everything learns). `extended`: it began as a finished model, and
+    keeps these settings when resumed. `augment`: sources are detuned, coloured and made noisy. `pairs`: other
+    instruments' renderings of the same bars are known. `quietest_db`: the lowest gain that a clip is given.
+    `solo_share`: clips drawn for one voice alone. `blur`: the most noise on a WaveNet's past, in 256ths of its classes
+    (umtn.training.doubt). `own_past`: the share of clips whose past is what a guided WaveNet draws by itself
+    (umtn.training.own_past). `lower_rate`: of the model whose band `live` decoders keep; what lies above alone is
+    learned (0: there is none; umtn.training.upper_band)."""
 
     batch: int = 4
     seconds: float = 2.4
@@ -196,6 +197,7 @@ class TrainingConfig:
     blur: float = 4.0
     own_past: float = 0.0
     lower_rate: int = 0
+    extended: bool = False
 
 
 @dataclass(frozen=True)

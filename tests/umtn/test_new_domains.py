@@ -85,6 +85,23 @@ def test_a_decoder_learns_on_from_where_it_was(
     assert "are two runs" in capsys.readouterr().err
 
 
+def test_a_whole_model_learns_on_gently(data: Dataset, strings: Path, tmp_path: Path) -> None:
+    out, own = tmp_path / "whole", preset("tiny-live").training
+    words = ["train", "--preset", "tiny-live", "--data", str(data.root), "--out", str(out), "--minutes", "5"]
+    assert main([*words, "--extend", str(strings), "--whole", "--steps", "0"]) == 0
+    before, begun = checkpoint.load(strings), checkpoint.load(out)
+    assert all(torch.equal(w, begun.state_dict()[name]) for name, w in before.state_dict().items())
+    trainer = train(preset("tiny-live"), data, out, minutes=5, resume=True, steps=5)  # told nothing again
+    settings = trainer.config.training
+    assert settings.learning_rate < own.learning_rate and settings.share_paired < own.share_paired
+    assert trainer.config.domains == ("strings",)
+    moved = [
+        n for n, w in trainer.translator.state_dict().items() if not torch.equal(w, before.state_dict()[n])
+    ]
+    for part in ("encoder.", "decoders.strings.", "confusion."):
+        assert any(name.startswith(part) for name in moved), part
+
+
 def test_a_new_decoder_begins_as_the_nearest_and_learns(
     data: Dataset, strings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

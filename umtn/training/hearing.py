@@ -32,6 +32,7 @@ def hearing_on(config: Config, start: Path) -> Config:
     training = replace(
         config.training,
         ear_alone=True,
+        extended=True,
         learning_rate=GENTLE * config.training.learning_rate,
         domains_per_step=1,  # nobody plays: targets would be read for nothing
         share_paired=1.0,

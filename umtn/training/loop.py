@@ -22,10 +22,10 @@ New domains for a finished model, learned from pairs while everything else stays
     python -m umtn train --extend checkpoints/five --new-domains brass,mallets --data data --out checkpoints/seven \
         --minutes 30
 
-The ear of a finished model learns on alone, then its decoders behind it:
+The ear of a finished model learns on alone, then the whole model:
 
     python -m umtn train --extend checkpoints/live --ear --data data --out checkpoints/ear --minutes 40
-    python -m umtn train --extend checkpoints/ear --again strings,piano --data data --out checkpoints/live2 --minutes 40
+    python -m umtn train --extend checkpoints/ear --whole --data data --out checkpoints/live2 --minutes 40
 
 The same model at twice its rate, which learns the octave above from pairs at that rate and keeps all below:
 
@@ -329,9 +329,9 @@ def train(
     shared = config.training.shared and begun.shared and not own_decoders
     kept = {name: getattr(begun, name) for name in ("frozen_ear", "augment", "pairs", "share_paired")}
     # what was extended is of other sizes than its preset, and learns on by settings of its own
-    extends = bool(begun.learning) or begun.ear_alone
-    settings = begun if extends else replace(config.training, shared=shared, **kept)
-    config = replace(known if extends else config, training=settings)
+    grown = begun.extended or bool(begun.learning)  # the field is younger than some checkpoints
+    settings = begun if grown else replace(config.training, shared=shared, **kept)
+    config = replace(known if grown else config, training=settings)
     config = replace(config, domains=known.domains, confusion=known.confusion)
     trainer = Trainer(config, data, out, minutes, seed, encoder, extended, whole)
     if resume:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from umtn import checkpoint
-from umtn.config import Config, LiveDecoderConfig
+from umtn.config import Config, LiveDecoderConfig, TrainingConfig
 from umtn.data.store import Dataset
 from umtn.errors import UserError
 from umtn.training.alone import listed, nearest
@@ -22,12 +22,12 @@ from umtn.training.batches import BatchSource
 from umtn.training.upper_band import take_lower_band
 from umtn.translator import Translator
 
-__all__ = ["freeze_all_but", "learning_on", "take_model", "widened"]
+__all__ = ["freeze_all_but", "learning_on", "take_model", "whole_on", "widened"]
 
 CLIPS = 8  # by which the nearest decoder is found
 GENTLE = 0.4  # of the learning rate: what is already good is not to be shaken
 # pairs taught the timbre; their attacks are never at the same time, those of a domain's own recordings are
-PAIRED_AGAIN = 0.4
+PAIRED_AGAIN = 0.5
 
 
 def _live(config: Config, start: Path, option: str) -> tuple[Config, LiveDecoderConfig, LiveDecoderConfig]:
@@ -40,6 +40,23 @@ def _live(config: Config, start: Path, option: str) -> tuple[Config, LiveDecoder
     return known, known.decoder, config.decoder
 
 
+def _gently(training: TrainingConfig) -> TrainingConfig:
+    """For decoders that go on: small steps, often, by what they played themselves more than by pairs."""
+    return replace(
+        training,
+        extended=True,
+        learning_rate=GENTLE * training.learning_rate,
+        share_paired=PAIRED_AGAIN,
+        domains_per_step=1,
+    )
+
+
+def whole_on(config: Config, start: Path) -> Config:
+    """The config of the model in `start`, all of which learns on as `config.training` says, gently."""
+    known, _, _ = _live(config, start, "--whole")
+    return replace(known, training=_gently(config.training))
+
+
 def learning_on(config: Config, start: Path, names: Sequence[str]) -> Config:
     """The config of the model in `start`, of whose domains those named learn on as `config.training` says."""
     known, _, _ = _live(config, start, "--again")
@@ -48,14 +65,7 @@ def learning_on(config: Config, start: Path, names: Sequence[str]) -> Config:
             f"'{start}' has no domain '{missing[0]}' to learn on; it has {', '.join(known.domains)}. "
             "New ones are named by --new-domains."
         )
-    training = replace(
-        config.training,
-        learning=tuple(names),
-        frozen_ear=True,
-        learning_rate=GENTLE * config.training.learning_rate,
-        share_paired=PAIRED_AGAIN,
-        domains_per_step=1,
-    )
+    training = replace(_gently(config.training), learning=tuple(names), frozen_ear=True)
     return replace(known, training=training)
 
 
@@ -72,7 +82,7 @@ def widened(config: Config, start: Path, names: Sequence[str]) -> Config:
         known,
         decoder=replace(old, characters=(*old.characters, *characters)),
         domains=(*known.domains, *names),
-        training=replace(config.training, learning=tuple(names), frozen_ear=True),
+        training=replace(config.training, learning=tuple(names), frozen_ear=True, extended=True),
     )
 
 

@@ -67,6 +67,7 @@ def at_rate(config: Config, start: Path, rate: int) -> Config:
         config.training,
         learning=known.domains,
         frozen_ear=True,
+        extended=True,
         lower_rate=known.sample_rate,
         learning_rate=EAGER * config.training.learning_rate,
     )
