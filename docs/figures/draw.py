@@ -40,7 +40,7 @@ def draw_training() -> None:
             axis.axvline(begun, color="0.8", lw=0.6)
     axis.set_yscale("log")
     axis.set_xlabel(
-        "minutes on two CPU cores: five domains (losses changed at 9, 14 and 27), three more, all learning on"
+        "minutes on two CPU cores: five domains (losses changed at 9, 14 and 27), three more, decoders, ear, all of it"
     )
     axis.legend(ncol=4, frameon=False)
     axis.grid(alpha=0.3)
