@@ -85,16 +85,17 @@ def test_a_decoder_learns_on_from_where_it_was(
     assert "are two runs" in capsys.readouterr().err
 
 
-def test_a_whole_model_learns_on_gently(data: Dataset, strings: Path, tmp_path: Path) -> None:
+def test_a_whole_model_learns_on_gently(data: Dataset, tmp_path: Path) -> None:
     out, own = tmp_path / "whole", preset("tiny-live").training
+    both = tinydata.live(data, tmp_path / "both", 2)
     words = ["train", "--preset", "tiny-live", "--data", str(data.root), "--out", str(out), "--minutes", "5"]
-    assert main([*words, "--extend", str(strings), "--whole", "--steps", "0"]) == 0
-    before, begun = checkpoint.load(strings), checkpoint.load(out)
+    assert main([*words, "--extend", str(both), "--whole", "--steps", "0"]) == 0
+    before, begun = checkpoint.load(both), checkpoint.load(out)
     assert all(torch.equal(w, begun.state_dict()[name]) for name, w in before.state_dict().items())
     trainer = train(preset("tiny-live"), data, out, minutes=5, resume=True, steps=5)  # told nothing again
     settings = trainer.config.training
     assert settings.learning_rate < own.learning_rate and settings.share_paired < own.share_paired
-    assert trainer.config.domains == ("strings",)
+    assert trainer.config.domains == tinydata.DOMAINS
     moved = [
         n for n, w in trainer.translator.state_dict().items() if not torch.equal(w, before.state_dict()[n])
     ]

@@ -23,9 +23,10 @@ from realtime.engines.onnx import encoder_stepper  # noqa: E402
 from realtime.engines.wavenet_cpu.engine import WavenetCpuEngine  # noqa: E402
 from realtime.errors import UserError  # noqa: E402
 from tests.realtime.engines.live_kernels import ISAS  # noqa: E402
-from umtn.config import HeardEncoderConfig, PitchEncoderConfig, preset  # noqa: E402
+from umtn.config import HeardEncoderConfig, PitchEncoderConfig  # noqa: E402
 from umtn.heard_encoder import HeardEncoder  # noqa: E402
 from umtn.latent import PitchLatent  # noqa: E402
+from umtn.presets import preset  # noqa: E402
 from umtn.translator import Translator  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not ISAS, reason="no compiled kernel and no compiler")

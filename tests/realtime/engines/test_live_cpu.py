@@ -15,8 +15,9 @@ from realtime.engines.live_cpu.library import NativePart  # noqa: E402
 from realtime.engines.live_cpu.weights import DecoderWeights, EncoderWeights  # noqa: E402
 from realtime.errors import UserError  # noqa: E402
 from tests.realtime.engines.live_kernels import ISAS  # noqa: E402
-from umtn.config import Character, Config, LiveDecoderConfig, PitchEncoderConfig, preset  # noqa: E402
+from umtn.config import Character, Config, LiveDecoderConfig, PitchEncoderConfig  # noqa: E402
 from umtn.latent import PitchLatent  # noqa: E402
+from umtn.presets import preset  # noqa: E402
 from umtn.translator import Translator  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not ISAS, reason="no compiled kernel and no compiler")
