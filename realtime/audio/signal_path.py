@@ -164,7 +164,7 @@ class SignalPath:
         return self._voices.domain
 
     def panic(self, out: np.ndarray) -> None:
-        """Forget all sound; `out` (this block) falls to silence within 64 samples."""
+        """Forget all sound; `out`, the block after the last, falls to silence within 64 samples."""
         self._voices.reset()
         for part in (self._down, self._up, self._dc, self._gate, self._delay):
             part.reset()
