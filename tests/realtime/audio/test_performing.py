@@ -145,6 +145,7 @@ def test_gate_passes_the_music_and_ends_in_true_silence(domain: int) -> None:
 
 
 def test_panic_is_silent_within_the_block_even_when_frozen() -> None:
+    most = steady(3)  # by the same engine: before, not in between
     path, x = SignalPath(engine(), RATE, BLOCK, Controls(to=3, freeze=True)), clip()
     path.controls.freeze = False
     out, before = np.empty(BLOCK, F32), np.zeros(0, F32)
@@ -155,14 +156,13 @@ def test_panic_is_silent_within_the_block_even_when_frozen() -> None:
     assert np.abs(out).max() > 0.01
     path.panic(out)
     assert not out[64:].any()
-    assert jump(np.concatenate([before[-64:], out])) <= steady(3)
+    assert jump(np.concatenate([before[-64:], out])) <= most
     assert path.controls.freeze
     after = []
-    for i in range(200, 500):
+    for i in range(200, BLOCKS):
         path.process(x[i * BLOCK : (i + 1) * BLOCK], out)
         after.append(np.abs(out).max())
-    # what is held is the encoder's silence: a decoder that starts from nothing settles there
-    assert max(after[20:]) < 0.02 and max(after[200:]) < 0.005
+    assert max(after) < 1e-3  # what is held is the encoder's silence, and the decoder begins at rest
 
 
 def test_a_blend_is_as_loud_as_its_parts_and_the_room_is_measured() -> None:
