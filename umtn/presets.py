@@ -24,14 +24,15 @@ from umtn.words import advice
 __all__ = ["PRESETS", "preset"]
 
 
+_TINY_EAR = PitchEncoderConfig(layout=PitchLatent(48, 24, 1, 4), channels=8, dilations=(1, 2), longest=512)
+
+
 def _tiny_live() -> Config:
     return Config(
         preset="tiny-live",
         sample_rate=8000,
         hop=64,
-        encoder=PitchEncoderConfig(
-            layout=PitchLatent(48, 24, 1, 4), channels=8, dilations=(1, 2), longest=512
-        ),
+        encoder=_TINY_EAR,
         decoder=LiveDecoderConfig(hidden=8, partials=6, bands=6, voices=4),
         training=TrainingConfig(batch=4, seconds=1.0, warm_up_steps=2),
     )
@@ -141,14 +142,7 @@ PRESETS: dict[str, Config] = {
         "tiny-wavenet-plain",
         8000,
         80,
-        HeardEncoderConfig(
-            ear=PitchEncoderConfig(
-                layout=PitchLatent(48, 24, 1, 4), channels=8, dilations=(1, 2), longest=512
-            ),
-            channels=8,
-            dilations=(1, 2),
-            latent=6,
-        ),
+        HeardEncoderConfig(ear=_TINY_EAR, channels=8, dilations=(1, 2), latent=6),
         WaveNetConfig(blocks=2, layers=3, residual=8, skip=8, classes=32),
         training=TrainingConfig(batch=4, seconds=0.5, warm_up_steps=2, window_s=0.1, shared=True),
     ),

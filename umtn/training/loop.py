@@ -84,8 +84,8 @@ class Trainer:
         whole: int | None = None,
     ) -> None:
         """whole: steps in all, with which the run ends, whatever the minutes. encoder: a checkpoint whose pitch encoder
-        is taken over and left as it is. extended: one that is taken whole, and gets the domains which are `learning`,
-        or the band above its `lower_rate`."""
+        is taken over and left as it is. extended: one that is taken whole, and learns on as the config's training
+        says: domains which are `learning`, the band above its `lower_rate`, its `ear_alone`, or all of it."""
         if encoder is not None:
             config = replace(config, training=replace(config.training, frozen_ear=True))
         self.fabric = _fabric()
@@ -134,14 +134,10 @@ class Trainer:
             raise UserError(
                 f"'{self.out}' was trained with preset '{config.preset}', not '{self.config.preset}'."
             )
-        raw = {k[4:]: v for k, v in state.items() if k.startswith("raw.")}
-        checkpoint.fit(self.translator, raw, self.out)
-        if self.adversary is not None:
-            judges = {k[10:]: v for k, v in state.items() if k.startswith("adversary.")}
-            checkpoint.fit(self.adversary, judges, self.out)
-        if self.memory is not None:
-            before = {k[7:]: v for k, v in state.items() if k.startswith("before.")}
-            checkpoint.fit(self.memory, before, self.out)
+        for name, part in (("raw", self.translator), ("adversary", self.adversary), ("before", self.memory)):
+            if part is not None:
+                held = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
+                checkpoint.fit(part, held, self.out)
         self.average.load(averaged, progress.step)
         self.progress = progress
         if config.training.shared != self.config.training.shared:
@@ -314,7 +310,7 @@ def train(
 
     steps: at most so many more. whole: so many in all, whatever the minutes. encoder: a checkpoint whose pitch encoder
     is taken and frozen. own_decoders: decoders no longer share weights.
-    extended: a checkpoint that is taken whole and gets the domains which are `learning`, or a band above.
+    extended: a checkpoint that is taken whole and learns on, see `Trainer`.
     """
     there = (out / "checkpoint.json").exists()
     if there and not resume:

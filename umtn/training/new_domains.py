@@ -1,7 +1,7 @@
-"""New domains for a finished model, or old ones that learn on: their decoders learn from pairs, all else stays.
+"""New domains for a finished model, or old ones that learn on: their decoders learn, all else stays; or all does.
 
-A new decoder begins as a copy of the nearest that the model has. Nothing flows into the encoder and nobody is confused,
-so the domains that are not named sound as they did, to the bit.
+A new decoder begins as a copy of the nearest that the model has. Where domains are named nothing flows into the encoder
+and nobody is confused, so those that are not named sound as they did, to the bit.
 """
 
 from __future__ import annotations

@@ -110,11 +110,11 @@ class Objective(nn.Module):
         self, batch: Batch, generator: torch.Generator, share: float = 1.0
     ) -> tuple[Tensor, Tensor, dict[str, float]]:
         source, targets, weight = self.prepare(batch, generator)
-        allowed, attack = self._allowed(batch), 1 + ATTACK_WEIGHT * self._beginnings(batch)
-        held = self._frames_of_target(batch.active, 0.0)
+        attack = 1 + ATTACK_WEIGHT * self._beginnings(batch)
         z, heard = self._encode(source.unsqueeze(1))
         if self.before is not None:
             return self._hearing(source, z, batch, weight, attack)
+        allowed, held = self._allowed(batch), self._frames_of_target(batch.active, 0.0)
         loss = torch.zeros((), device=z.device)
         figures: dict[str, float] = {}
         said: list[Said] = []
