@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from umtn.training.augment import add_noise, colour, frame_level, local_pitch_shift
+from umtn.training.augment import colour, frame_level, local_pitch_shift
 
 RATE = 24000
 
@@ -42,13 +42,6 @@ def test_pitch_shift_shifts() -> None:
             moved.append(12 * math.log2(peak / 1000))
     assert max(abs(m) for m in moved) < 0.9
     assert max(moved) - min(moved) > 0.3
-
-
-def test_noise_keeps_its_distance() -> None:
-    x = sine()
-    noise = add_noise(x, generator(), RATE) - x
-    snr_db = 10 * torch.log10(x.square().mean(dim=1) / noise.square().mean(dim=1))
-    assert (snr_db > 10).all() and (snr_db < 62).all()
 
 
 def test_colour_keeps_silence_and_causality() -> None:

@@ -74,6 +74,9 @@ COLUMNS = (
 SIDE_FIGURES = (
     Column("out for silence, dBFS", "silence_dbfs", "{:.0f}", "lower", "level for digital silence"),
     Column("out for noise at -60, dBFS", "noise_dbfs", "{:.0f}", "lower", "level for faint noise"),
+    Column("out for hum, dB", "hum_db", "{:+.0f}", "lower", "level out above level in for mains hum at -45 dBFS"),
+    Column("out for breath, dB", "breath_db", "{:+.0f}", "lower", "the same for breaths at -45 dBFS"),
+    Column("out for knocks, dB", "knocks_db", "{:+.0f}", "lower", "the same for knocks on a guitar's body, peak .2"),
     Column("tail after a stop, s", "stop_tail_s", "{:.2f}", "lower",
            "from the moment the player stops in the middle of a note to -60 dBFS"),
     Column("vibrato of a made-up singer", "vibrato_probe", "{:.2f}", "one",

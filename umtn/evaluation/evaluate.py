@@ -18,6 +18,7 @@ from umtn.evaluation.means import Row, mean_row, means_of
 from umtn.evaluation.players import Player
 from umtn.evaluation.probes import probe_latent
 from umtn.evaluation.spectra import RATE
+from umtn.evaluation.unplayed import unplayed
 from umtn.evaluation.vibrato import vibrato_probe
 
 __all__ = ["evaluate", "measured_lags"]
@@ -25,7 +26,6 @@ __all__ = ["evaluate", "measured_lags"]
 Audio = NDArray[np.float32]
 LAG_PROBE_S, LAG_SOURCES = 20.0, 3
 QUIET_S = 5.0
-NOISE_DBFS = -60.0
 
 
 def evaluate(player: Player, material: Material, only: tuple[str, ...] | None = None) -> dict[str, Any]:
@@ -116,23 +116,12 @@ def _row(kind: str, source: str, target: str, figures: Row) -> dict[str, Any]:
 
 
 def _silence(player: Player, targets: tuple[str, ...], material: Material) -> dict[str, Row]:
-    """dBFS out for 5 s of digital silence and of noise at -60 dBFS in (the first second is not counted), and how
-    long the output sounds on when the input stops dead in the middle of a note."""
-    rate = material.rate
-    n = round(QUIET_S * rate)
-    noise = np.random.default_rng(0).standard_normal(n).astype(np.float32) * np.float32(
-        10 ** (NOISE_DBFS / 20)
-    )
-    found: dict[str, Row] = {t: {} for t in targets}
-    for name, audio in (("silence_dbfs", np.zeros(n, np.float32)), ("noise_dbfs", noise)):
-        for t, made in player.play(audio, targets).items():
-            found[t][name] = round(level.dbfs(made[rate:]), 1)
-            found[t][f"{name}_loudest"] = round(
-                max(level.dbfs(made[i : i + rate // 10]) for i in range(rate, n, rate // 10)), 1
-            )
+    """What comes out for noises that nobody plays, and how long the output sounds on when the input stops dead in the
+    middle of a note."""
+    rate, found = material.rate, unplayed(player, targets)
     stop = _mid_note(material)
     audio = next(iter(material.sources.values()))[: round(stop * rate)]
-    for t, made in player.play(np.pad(audio, (0, n)), targets).items():
+    for t, made in player.play(np.pad(audio, (0, round(QUIET_S * rate))), targets).items():
         found[t]["stop_tail_s"] = round(max(0.0, level.tail_s(made, rate) - stop), 2)
     if rate >= RATE:
         for t, share in vibrato_probe(player, targets).items():

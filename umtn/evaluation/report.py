@@ -41,6 +41,8 @@ def table(report: dict[str, Any]) -> str:
         lag = report["lags"][target]
         lines.append(
             f"{target:<14}out for silence {row['silence_dbfs']:.0f} dBFS, for noise at -60: {row['noise_dbfs']:.0f}; "
+            f"against the input, for hum {row['hum_db']:+.0f} dB, breath {row['breath_db']:+.0f}, "
+            f"knocks {row['knocks_db']:+.0f}; "
             f"lag {1000 * lag['measured_s']:.0f} ms (match {lag['match']:.2f}), "
             f"removed {1000 * lag['lag_s']:.0f} ms"
         )

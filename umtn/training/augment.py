@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["add_noise", "colour", "local_pitch_shift", "uniform"]
+__all__ = ["colour", "frame_level", "local_pitch_shift", "uniform"]
 
 
 def uniform(low: float, high: float, count: int, generator: torch.Generator) -> Tensor:
@@ -48,24 +48,6 @@ def _rooms(count: int, rate: int, generator: torch.Generator) -> Tensor:
     tail = tail * wet[:, None]
     tail[:, 0] += 1
     return tail
-
-
-def add_noise(audio_BN: Tensor, generator: torch.Generator, rate: int) -> Tensor:
-    """Noise between white and brown, and mains hum for some, 15 to 60 dB below each clip's level."""
-    b, n = audio_BN.shape
-    device = audio_BN.device
-    white = torch.randn(b, n, generator=generator, device=device)
-    spectrum = torch.fft.rfft(white)
-    f = torch.arange(spectrum.shape[1], device=device).clamp(min=1) / n * rate
-    slope = uniform(0, 1, b, generator)
-    noise = torch.fft.irfft(spectrum * (f.clamp(min=40) / 1000) ** (-slope[:, None]), n)
-    t = torch.arange(n, device=device) / rate
-    hum = sum(torch.sin(2 * math.pi * 50 * k * t) / k for k in (1, 2, 3))
-    noise = noise / noise.std(dim=1, keepdim=True)
-    noise = noise + (uniform(0, 1, b, generator) < 0.15)[:, None] * hum
-    level = audio_BN.square().mean(dim=1).sqrt().clamp(min=10 ** (-50 / 20))
-    gain = level * 10 ** (-uniform(15, 60, b, generator) / 20)
-    return audio_BN + gain[:, None] * noise
 
 
 def local_pitch_shift(

@@ -23,10 +23,11 @@ from umtn.mulaw import mulaw_encode
 from umtn.pitch_encoder import PitchEncoder, ear_of
 from umtn.training.adversarial import Adversary
 from umtn.training.audio_loss import MultiResolutionLoss
-from umtn.training.augment import add_noise, colour, frame_level, local_pitch_shift, uniform
+from umtn.training.augment import colour, frame_level, local_pitch_shift, uniform
 from umtn.training.batches import Batch
 from umtn.training.doubt import doubted
 from umtn.training.hearing import strayed
+from umtn.training.noises import add_breaths, add_knocks, add_noise
 from umtn.training.own_past import own_past
 from umtn.training.say import Said, say
 from umtn.training.spectral_loss import BankSpectrumLoss
@@ -38,6 +39,7 @@ ATTACK_S = 0.06  # a note's beginning, which its player waits for, counts severa
 ATTACK_WEIGHT = 3.0
 CENTS_WEIGHT, BEND_WEIGHT = 2.0, 3.0
 LOUDEST_DB = 4.0
+HUSH_SHARE = 0.06
 
 
 @dataclass
@@ -91,16 +93,21 @@ class Objective(nn.Module):
         weight = 1.0 - lost.float()
         weight[:, : self.warm_up] = 0
         gain = 10 ** (uniform(self.config.training.quietest_db, LOUDEST_DB, b, generator) / 20)[:, None]
+        hush = (uniform(0, 1, b, generator) < HUSH_SHARE)[
+            :, None
+        ]  # nothing but the room: nothing must come out
         if self.config.training.augment:
             source = batch.source
             if self.config.ear is None:  # a latent that says the pitch must not be told of another
                 own = local_pitch_shift(source, generator, rate)
                 source = torch.where(batch.paired[:, None], source, own)
-            source = add_noise(colour(source, generator, rate) * gain, generator, rate)
+            played, begins = colour(source, generator, rate) * gain, batch.onset.amax(dim=1)
+            noisy = add_knocks(played, begins, generator, rate)
+            noisy = add_noise(add_breaths(noisy, begins, generator, rate), generator, rate)
+            source = torch.where(hush, noisy - played, noisy)
         else:
             source = batch.source * gain
-        hush = (uniform(0, 1, b, generator) < 0.03)[:, None]  # nothing but the room: nothing must come out
-        source = torch.where(hush, source * 0 + 1e-3 * gain * torch.randn_like(source), source)
+            source = torch.where(hush, 1e-3 * gain * torch.randn_like(source), source)
         targets = batch.targets * torch.where(hush, torch.zeros_like(gain), gain)[:, :, None]
         batch.guides = batch.guides * torch.where(hush, torch.zeros_like(gain), gain)[:, :, None]
         batch.active = torch.where(hush[:, :, None], torch.zeros_like(batch.active), batch.active)
