@@ -1,10 +1,19 @@
 """Noises that nobody plays: how loud, how low, when."""
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
+import pytest
 import torch
 
+from tests.umtn import tinydata
+from umtn.data.store import Dataset
+from umtn.presets import preset
+from umtn.training import objective
+from umtn.training.batches import BatchSource
 from umtn.training.noises import add_breaths, add_knocks, add_noise
+from umtn.translator import Translator
 
 RATE = 24000
 
@@ -71,3 +80,18 @@ def test_a_clip_too_short_for_whole_frames() -> None:
     x = torch.randn(2, 375 * 128 + 7)
     for add in (add_breaths, add_knocks):
         assert add(x, two_notes(2), generator(), RATE).shape == x.shape
+
+
+def test_where_only_the_room_is_heard_nothing_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The source holds none of the music, no target sounds, no pitch is active; without the hush the music is there."""
+    config = replace(preset("tiny-live"), domains=tinydata.DOMAINS)
+    batches = BatchSource(Dataset.open(tinydata.make(tmp_path, config.sample_rate)), config, "train", 3)
+    for share, music in ((1.0, False), (0.0, True)):
+        monkeypatch.setattr(objective, "HUSH_SHARE", share)
+        batch = next(iter(batches))
+        source, targets, _ = objective.Objective(Translator(config)).prepare(batch, generator(2))
+        likeness = torch.cosine_similarity(source, batch.source, dim=1)[batch.source.abs().amax(dim=1) > 0.01]
+        assert source.abs().max() > 1e-5
+        assert bool((likeness > 0.5).any()) == bool(targets.any()) == bool(batch.active.any()) == music
