@@ -23,12 +23,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from umtn.config import Config
+from umtn.config import Config, GuidedConfig, WaveNetConfig
 from umtn.data.store import write_atomically
 from umtn.errors import UserError
 from umtn.translator import Translator
 
-__all__ = ["Progress", "load", "load_training", "save"]
+__all__ = ["Progress", "load", "load_training", "save", "shipped"]
 
 FORMAT, VERSION = "umtn-checkpoint", 2
 
@@ -90,6 +90,18 @@ def save(
     for old in folder.glob("*.safetensors"):
         if old.name not in names.values():
             old.unlink()
+
+
+def shipped(config: Config, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same weights, a WaveNet's in 16 bits, so that checkpoint and bundle are half as large."""
+    if not isinstance(config.decoder, WaveNetConfig | GuidedConfig):
+        return weights
+    return {
+        name: value.half()
+        if name.startswith("decoders.") and ".guide." not in name and value.is_floating_point()
+        else value
+        for name, value in weights.items()
+    }
 
 
 def _record(folder: Path) -> dict[str, Any]:

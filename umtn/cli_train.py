@@ -1,4 +1,4 @@
-"""`python -m umtn train`."""
+"""`python -m umtn train` and `take-ear`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["register"]
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the `train` command."""
+    """Add the `train` and `take-ear` commands."""
     from umtn.ablation import ABLATIONS
     from umtn.presets import PRESETS
 
@@ -63,6 +63,23 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.set_defaults(run=_run)
+
+    parser = commands.add_parser(
+        "take-ear", help="give a finished model the ear, and its decoders the guides, of a newer live model"
+    )
+    parser.add_argument(
+        "model", type=Path, help="a checkpoint with a pitch encoder inside, as of wavenet-live"
+    )
+    parser.add_argument("--encoder", type=Path, required=True, help="the live model's checkpoint")
+    parser.add_argument("--out", type=Path, required=True, help="the new checkpoint's folder")
+    parser.set_defaults(run=_take_ear)
+
+
+def _take_ear(args: argparse.Namespace) -> None:
+    from umtn.training.ear import rehear
+
+    rehear(args.model, args.encoder, args.out)
+    print(args.out)
 
 
 def _run(args: argparse.Namespace) -> None:

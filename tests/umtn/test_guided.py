@@ -12,6 +12,7 @@ import torch
 
 from tests.umtn import tinydata
 from umtn import checkpoint
+from umtn.__main__ import main
 from umtn.data.guides import guide_of, make_guides, with_phases_of
 from umtn.data.store import Dataset
 from umtn.decoders.guided import DRIVE, GuidedDecoder
@@ -197,6 +198,27 @@ def test_they_learn_behind_a_live_model(data: Dataset, live: Path, tmp_path: Pat
     again = train(config, data, out, minutes=5, resume=True, steps=2, own_decoders=True)
     nets = [d.wavenet for d in again.translator.decoders.values()]  # type: ignore[union-attr]
     assert isinstance(nets[0], WaveNetDecoder) and nets[0].embed is not nets[1].embed
+
+
+def test_a_finished_model_takes_a_newer_ear_and_keeps_its_own_words(
+    live: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ear and guides are the newer model's, all else is what it was; nothing is overwritten."""
+    config = replace(preset("tiny-wavenet-live"), domains=tinydata.DOMAINS)
+    old, out = tmp_path / "old", tmp_path / "new"
+    checkpoint.save(old, config, Translator(config).state_dict(), {}, checkpoint.Progress(step=7))
+    command = ["take-ear", str(old), "--encoder", str(live), "--out", str(out)]
+    assert main(command) == 0
+    before, after, given = (checkpoint.load(folder).state_dict() for folder in (old, out, live))
+    for name, value in after.items():
+        if name.startswith("encoder."):
+            assert torch.equal(value, given[name])
+        elif ".guide." in name:
+            assert torch.equal(value, given[name.replace(".guide.", ".")])
+        else:
+            assert torch.allclose(value.float(), before[name].float(), atol=1e-3)
+    assert checkpoint.read_config(out)[1].step == 7
+    assert main(command) == 2 and "already holds a checkpoint" in capsys.readouterr().err
 
 
 def test_other_models_have_no_guides(data: Dataset, live: Path, tmp_path: Path) -> None:

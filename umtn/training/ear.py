@@ -11,7 +11,7 @@ from umtn.errors import UserError
 from umtn.pitch_encoder import ear_of
 from umtn.translator import Translator
 
-__all__ = ["take_ear", "take_guides"]
+__all__ = ["rehear", "take_ear", "take_guides"]
 
 
 def take_ear(translator: Translator, folder: Path) -> None:
@@ -51,3 +51,18 @@ def take_guides(translator: Translator, folder: Path) -> None:
     for domain, decoder in translator.decoders.items():
         assert isinstance(decoder, GuidedDecoder)
         decoder.guide.load_state_dict(given.decoder(domain).state_dict())
+
+
+def rehear(model: Path, live: Path, out: Path) -> None:
+    """Write the finished model in `model` to `out` with the ear and the guides of the `live` model in `live`.
+
+    Nothing is trained: for a `live` that has learned on since and still says what it said, only better. UserError when
+    `out` holds a checkpoint, or for models without an ear.
+    """
+    if (out / "checkpoint.json").exists():
+        raise UserError(f"'{out}' already holds a checkpoint; choose another --out.")
+    config, progress = checkpoint.read_config(model)
+    translator = checkpoint.load(model)
+    take_ear(translator, live)
+    take_guides(translator, live)
+    checkpoint.save(out, config, checkpoint.shipped(config, translator.state_dict()), {}, progress)

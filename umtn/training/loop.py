@@ -53,7 +53,7 @@ from tqdm import tqdm
 
 from umtn import checkpoint
 from umtn.checkpoint import Progress
-from umtn.config import Config, GuidedConfig, WaveNetConfig
+from umtn.config import Config
 from umtn.data.store import Dataset
 from umtn.errors import UserError
 from umtn.pitch_encoder import ear_of
@@ -157,23 +157,13 @@ class Trainer:
         for name, optimiser in (("players", self.players), ("critic", self.critic)):
             state |= _moments(optimiser, name)
         try:
-            checkpoint.save(self.out, self.config, self._shipped(), state, self.progress)
+            weights = checkpoint.shipped(self.config, self.average.weights)
+            checkpoint.save(self.out, self.config, weights, state, self.progress)
         except OSError as error:
             raise UserError(
                 f"The checkpoint could not be written to '{self.out}': {error.strerror or error}; "
                 "the one before it is whole. Free some space and go on with --resume."
             ) from None
-
-    def _shipped(self) -> dict[str, Tensor]:
-        """The averaged weights; a WaveNet's in 16 bits, so that checkpoint and bundle are half as large."""
-        if not isinstance(self.config.decoder, WaveNetConfig | GuidedConfig):
-            return self.average.weights
-        return {
-            name: value.half()
-            if name.startswith("decoders.") and ".guide." not in name and value.is_floating_point()
-            else value
-            for name, value in self.average.weights.items()
-        }
 
     def _share(self) -> float:
         """Of the steps or else the minutes granted, what is used up."""
