@@ -113,12 +113,15 @@ def test_the_thread_glides_in_time(namespace: Namespace, shared: SharedState, pr
     presets.load("full")
     began, seen = time.monotonic(), []
     while presets.gliding and time.monotonic() - began < 5:
-        seen.append(shared.get("mix"))
+        value = shared.get("mix")
+        seen.append((time.monotonic() - began, value))
         time.sleep(0.005)
-    assert 0.25 < time.monotonic() - began < 0.6
+    assert time.monotonic() - began > 0.25
     assert shared.get("mix") == 1.0
-    assert seen == sorted(seen) and len(set(seen)) > 15
-    assert np.diff(seen).max() < 0.25
+    values = [value for _, value in seen]
+    assert values == sorted(values) and len(set(values)) > 5
+    # a machine that stands still may make it late, nothing makes it early
+    assert all(value <= (elapsed + 0.02) / 0.3 for elapsed, value in seen)
 
 
 def test_a_second_recall_starts_where_the_first_is(
