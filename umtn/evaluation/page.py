@@ -13,7 +13,7 @@ import soundfile
 
 from umtn.data.store import write_atomically
 from umtn.errors import UserError
-from umtn.evaluation.columns import COLUMNS
+from umtn.evaluation.columns import COLUMNS, SIDE_FIGURES
 from umtn.evaluation.examples import Clip, Example
 from umtn.evaluation.material import Material
 from umtn.evaluation.page_tables import confusion_tables, cost_table, source_table, summary_table
@@ -123,5 +123,7 @@ def _flac(audio: np.ndarray, rate: int) -> str:
 
 
 def _meanings() -> str:
-    rows = "".join(f"<dt>{escape(c.label)}</dt><dd>{escape(c.meaning)}</dd>" for c in COLUMNS)
+    rows = "".join(
+        f"<dt>{escape(c.label)}</dt><dd>{escape(c.meaning)}</dd>" for c in (*COLUMNS, *SIDE_FIGURES)
+    )
     return f"<dl>{rows}</dl>"
