@@ -9,13 +9,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["colour", "frame_level", "local_pitch_shift", "uniform"]
+__all__ = ["colour", "frame_level", "local_pitch_shift", "log_uniform", "uniform"]
 
 
 def uniform(low: float, high: float, count: int, generator: torch.Generator) -> Tensor:
     """`count` uniform numbers on the generator's device."""
     u = torch.rand(count, generator=generator, device=generator.device)
     return low + (high - low) * u
+
+
+def log_uniform(low: float, high: float, count: int, generator: torch.Generator) -> Tensor:
+    """`count` numbers above 0 whose logarithms are uniform."""
+    return torch.exp(uniform(math.log(low), math.log(high), count, generator))
 
 
 def colour(audio_BN: Tensor, generator: torch.Generator, rate: int) -> Tensor:
@@ -38,7 +43,7 @@ def colour(audio_BN: Tensor, generator: torch.Generator, rate: int) -> Tensor:
 def _rooms(count: int, rate: int, generator: torch.Generator) -> Tensor:
     """Impulse responses of 0.75 s: the direct sound, and for one in three a tail that falls by 60 dB in 0.14 to 2 s."""
     n = 3 * rate // 4
-    decay_s = torch.exp(uniform(math.log(0.02), math.log(0.3), count, generator))
+    decay_s = log_uniform(0.02, 0.3, count, generator)
     t = torch.arange(n, device=generator.device) / rate
     tail = torch.randn(count, n, generator=generator, device=generator.device) * torch.exp(
         -t / decay_s[:, None]

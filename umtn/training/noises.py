@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from umtn.training.augment import uniform
+from umtn.training.augment import log_uniform, uniform
 
 __all__ = ["add_breaths", "add_knocks", "add_noise"]
 
@@ -24,8 +24,7 @@ HUM_PARTIALS = 20
 def add_noise(audio_BN: Tensor, generator: torch.Generator, rate: int) -> Tensor:
     """Noise between white and brown, 15 to 60 dB below each clip's level, and mains hum for one in five, 20 to 60."""
     b, n = audio_BN.shape
-    white = torch.fft.rfft(torch.randn(b, n, generator=generator, device=audio_BN.device))
-    f = torch.arange(white.shape[1], device=audio_BN.device).clamp(min=1) / n * rate
+    white, f = _white(b, n, rate, generator)
     noise = _unit(
         torch.fft.irfft(white * (f.clamp(min=40) / 1000) ** -uniform(0, 1, b, generator)[:, None], n)
     )
@@ -42,11 +41,11 @@ def add_knocks(audio_BN: Tensor, begins_BT: Tensor, generator: torch.Generator, 
     """
     b, n = audio_BN.shape
     t = torch.arange(int(KNOCK_S * rate), device=audio_BN.device) / rate
-    low = torch.exp(uniform(math.log(50), math.log(180), b, generator))
+    low = log_uniform(50, 180, b, generator)
     second = uniform(1.5, 2.4, b, generator), uniform(0, 0.7, b, generator)
     knock = torch.zeros(b, len(t), device=audio_BN.device)
     for ratio, loud in ((torch.ones_like(low), torch.ones_like(low)), second):
-        fall_s = torch.exp(uniform(math.log(0.05), math.log(KNOCK_S), b, generator))  # by 60 dB
+        fall_s = log_uniform(0.05, KNOCK_S, b, generator)  # by 60 dB
         mode = torch.sin(2 * math.pi * (low * ratio)[:, None] * t) * torch.exp(-6.9 * t / fall_s[:, None])
         knock = knock + loud[:, None] * mode
     knocks = _convolved(_strokes(begins_BT, n, 1.0, generator, rate), knock)
@@ -60,18 +59,23 @@ def add_breaths(audio_BN: Tensor, begins_BT: Tensor, generator: torch.Generator,
     Between one and four octaves wide about 0.3 to 6 kHz, there in 1 to 60 ms and gone in 20 to 300.
     """
     b, n = audio_BN.shape
-    white = torch.fft.rfft(torch.randn(b, n, generator=generator, device=audio_BN.device))
-    f = torch.arange(white.shape[1], device=audio_BN.device).clamp(min=1) / n * rate
+    white, f = _white(b, n, rate, generator)
     centre = uniform(math.log2(300), math.log2(6000), b, generator)[:, None]
     octaves = uniform(0.5, 2, b, generator)[:, None]  # to either side
     noise = _unit(torch.fft.irfft(white * torch.exp(-0.5 * ((torch.log2(f) - centre) / octaves) ** 2), n))
     t = torch.arange(int(BREATH_S * rate), device=audio_BN.device) / rate
-    rise_s = torch.exp(uniform(math.log(0.001), math.log(0.06), b, generator))[:, None]
-    fall_s = torch.exp(uniform(math.log(0.02), math.log(0.3), b, generator))[:, None]
+    rise_s = log_uniform(0.001, 0.06, b, generator)[:, None]
+    fall_s = log_uniform(0.02, 0.3, b, generator)[:, None]
     shape = (t / rise_s).clamp(max=1) * torch.exp(-4.6 * (t - rise_s).clamp(min=0) / fall_s)
     bursts = noise * _convolved(_strokes(begins_BT, n, 1.5, generator, rate), shape)
     gain = _level(audio_BN) * 10 ** (uniform(-36, 3, b, generator) / 20) * _some(1 / 3, b, generator)
     return audio_BN + gain[:, None] * bursts
+
+
+def _white(count: int, n: int, rate: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The spectrum of white noise [count, n], and the frequencies of its lines in Hz."""
+    spectrum = torch.fft.rfft(torch.randn(count, n, generator=generator, device=generator.device))
+    return spectrum, torch.arange(spectrum.shape[1], device=generator.device).clamp(min=1) / n * rate
 
 
 def _hum(count: int, n: int, rate: int, generator: torch.Generator) -> Tensor:
@@ -92,7 +96,7 @@ def _strokes(begins_BT: Tensor, n: int, a_second: float, generator: torch.Genera
     chance `a_second` times a second."""
     b, frames = begins_BT.shape
     hop = n // frames
-    chance, loud = (torch.rand(b, frames, generator=generator, device=begins_BT.device) for _ in "..")
+    chance, loud = (torch.rand(b, frames, generator=generator, device=begins_BT.device) for _ in range(2))
     struck = torch.where(_some(0.5, b, generator)[:, None] > 0, begins_BT > 0, chance < a_second * hop / rate)
     strokes = F.pad((struck * (0.5 + 0.5 * loud)).unsqueeze(2), [0, hop - 1])
     return F.pad(strokes.reshape(b, frames * hop), [0, n - frames * hop])

@@ -56,7 +56,7 @@ def test_fp32_is_pytorch(kind: str, size: str, guided: bool) -> None:
     )
     assert np.abs(logits[0] - heard.logits).max() < 1e-4
     # a draw that falls on the edge between two classes may fall to either side, once in some thousand samples
-    assert (classes[0] == heard.classes).sum() >= len(heard.classes) - 2
+    assert (classes[0] == heard.classes).sum() >= len(heard.classes) - 1
     same = classes[0] == heard.classes
     assert np.abs(audio[0] - heard.audio)[same].max() < 1e-6
 
