@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from umtn.training.augment import colour, frame_level, local_pitch_shift
+from umtn.training.augment import colour, frame_level, local_pitch_shift, swell, swing_level
 
 RATE = 24000
 
@@ -68,3 +68,34 @@ def test_a_span_at_the_very_end_of_a_long_clip_is_shifted_too() -> None:
     read = _grains(audio, torch.tensor([57600 - span]), torch.tensor([2 ** (0.5 / 12)]), span, 960)
     assert read.shape == (1, span)
     assert torch.isfinite(read).all() and float(read.max()) <= 57600
+
+
+def test_the_level_of_half_the_clips_swings_and_never_rises() -> None:
+    """By at most 10 dB, 3 to 8 times a second; the other clips are what they were."""
+    x = sine().repeat(50, 1)
+    gain_db = 20 * torch.log10((swing_level(x, generator(), RATE) / x)[:, 1::7])  # no sample on a zero
+    depth = gain_db.amax(dim=1) - gain_db.amin(dim=1)
+    swings = depth > 0.5
+    assert 35 <= int(swings.sum()) <= 65
+    assert depth.max() < 10.1 and gain_db.max() < 0.01 and (gain_db[~swings].abs() < 1e-4).all()
+    turns = (gain_db[swings].diff(dim=1).sign().diff(dim=1) != 0).sum(dim=1)
+    a_second = turns / 4  # two turns a swing, two seconds
+    assert a_second.min() > 2.5 and a_second.max() < 9
+
+
+def test_a_quarter_of_the_clips_swells_at_each_note() -> None:
+    """Softest where a note begins, whole 300 ms later, never louder, no click; nothing before the first note."""
+    x = sine(2.048).repeat(50, 1)
+    begins = torch.zeros(len(x), 384)
+    begins[:, 100] = begins[:, 250] = 1
+    gain_db = 20 * torch.log10((swell(x, begins, generator(), RATE) / x)[:, 1::7])
+    swells = gain_db.amin(dim=1) < -0.5
+    assert 12 <= int(swells.sum()) <= 40 and (gain_db[~swells].abs() < 1e-4).all()
+    first, second = (round(frame * 128 / 7) for frame in (100, 250))
+    at = gain_db[swells].argmin(dim=1)
+    assert ((at - first).abs().minimum((at - second).abs()) < 40).all()  # 12 ms
+    assert gain_db.max() < 0.01 and gain_db.min() > -15.1
+    later = round(0.31 * RATE / 7)
+    for quiet in (gain_db[:, : first - 20], gain_db[:, first + later : second - 20]):
+        assert (quiet.abs() < 0.01).all()
+    assert gain_db.diff(dim=1).abs().max() < 0.8  # dB in 7 samples

@@ -39,13 +39,13 @@ def test_noise_keeps_its_distance() -> None:
     assert (snr_db > 12).all() and (snr_db < 62).all()
 
 
-def test_one_clip_in_five_hums_at_50_or_60_hz() -> None:
+def test_one_clip_in_three_hums_at_50_or_60_hz() -> None:
     x = torch.zeros(100, 2 * RATE)
     spectrum = torch.fft.rfft(add_noise(x, generator(), RATE)).abs()
     mains = torch.stack([spectrum[:, [2 * hz * k for k in range(1, 9)]].amax(dim=1) for hz in (50, 60)])
     beside = spectrum[:, 60:1000].median(dim=1).values
     hums = (mains > 30 * beside).any(dim=0)
-    assert 5 <= int(hums.sum()) <= 30
+    assert 15 <= int(hums.sum()) <= 50
     assert (mains[0] > mains[1])[hums].any() and (mains[1] > mains[0])[hums].any()
 
 

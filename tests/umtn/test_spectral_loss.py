@@ -102,3 +102,39 @@ def test_a_voice_left_out_of_a_chord_is_missed_where_the_score_has_it(decoder: L
     assert missed > note + 1.5
     held[0, 55 - 28] = 0  # what the score has not is not asked for
     assert distance(without, held) - distance(without, None) < missed - 1.0
+
+
+def test_a_late_attack_is_better_than_a_hedged_or_an_early_one(decoder: LiveDecoder) -> None:
+    """A note that is asked for at frame 60: struck then, struck later, faded in, struck too soon."""
+    loss = BankSpectrumLoss(RATE)
+    decay = torch.exp(-torch.arange(FRAMES) / 15.0)
+
+    def struck(at: int) -> torch.Tensor:
+        amplitude = controls(69, 0.0)[0] * 1e-4
+        amplitude[..., at:] = controls(69, 0.0)[0][..., at:] * decay[: FRAMES - at]
+        return amplitude
+
+    hedged = struck(60)
+    hedged[..., 52:68] *= torch.linspace(0, 1, 16)
+    silent = controls(None, 1e-4)[1:]
+    target = play(decoder, struck(60), *silent)
+
+    def quick(amplitude: torch.Tensor) -> float:
+        heard = amplitude * decoder.oscillators.audible[:, :, None]
+        cycles = (decoder.oscillators.f0[:, None, None] * decoder.oscillators.multiples).float()
+        return float(loss._attack(decoder, heard, silent[1], target, torch.ones(1, FRAMES), cycles))
+
+    on_time, late, much_later, faded, early = (
+        quick(x) for x in (struck(60), struck(64), struck(75), hedged, struck(53))
+    )
+    assert on_time < late < min(faded, early, much_later)
+    assert late - on_time < 0.5 * (faded - on_time)
+
+
+def test_what_is_on_time_is_read_on_time(decoder: LiveDecoder) -> None:
+    loss = BankSpectrumLoss(RATE)
+    wanted = torch.rand(2, FRAMES, 16) + 0.1
+    read, late = loss._read_late(wanted * 1.01, wanted)
+    assert torch.equal(read, wanted) and not late.any()
+    read, late = loss._read_late(wanted.roll(3, dims=1), wanted)
+    assert (late[:, 20:-20] == 3).all() and torch.equal(read[:, 20:-20], wanted.roll(3, dims=1)[:, 20:-20])

@@ -81,6 +81,8 @@ SIDE_FIGURES = (
            "from the moment the player stops in the middle of a note to -60 dBFS"),
     Column("vibrato of a made-up singer", "vibrato_probe", "{:.2f}", "one",
            "how much of a swing of 30 cents at 5.5 Hz comes through, mean of five tones"),
+    Column("tremolo of a trembling tone", "tremolo_probe", "{:.2f}", "lower",
+           "how much of a level's swing of 6 dB, 5 times a second, comes through (a bow may, a hammer cannot)"),
     Column("measured lag, s", "measured_s", "{:.3f}", "lower", "attacks behind the true rendering's"),
     Column("real-time factor", "rtf", "{:.3f}", "lower", "seconds of computing per second on one thread"),
     Column("parameters", "parameters", "{:,.0f}", "neither",

@@ -18,8 +18,8 @@ from umtn.evaluation.means import Row, mean_row, means_of
 from umtn.evaluation.players import Player
 from umtn.evaluation.probes import probe_latent
 from umtn.evaluation.spectra import RATE
+from umtn.evaluation.swings import tremolo_probe, vibrato_probe
 from umtn.evaluation.unplayed import unplayed
-from umtn.evaluation.vibrato import vibrato_probe
 
 __all__ = ["evaluate", "measured_lags"]
 
@@ -126,6 +126,8 @@ def _silence(player: Player, targets: tuple[str, ...], material: Material) -> di
     if rate >= RATE:
         for t, share in vibrato_probe(player, targets).items():
             found[t]["vibrato_probe"] = share
+        for t, share in tremolo_probe(player, targets).items():
+            found[t]["tremolo_probe"] = share
     return found
 
 

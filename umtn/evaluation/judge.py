@@ -15,15 +15,8 @@ from umtn.evaluation.notes import note_figures, register
 from umtn.evaluation.pitch_judge import PitchJudge
 from umtn.evaluation.spectra import RATE, LogMel
 from umtn.evaluation.timbre_judge import STEP_S, WINDOW_S, TimbreJudge
-from umtn.evaluation.tracks import (
-    Track,
-    Voice,
-    dtw_correlation,
-    ncc,
-    pitch_track,
-    raw_pitch_accuracy,
-    vibrato_kept,
-)
+from umtn.evaluation.tracker import Track, pitch_track
+from umtn.evaluation.tracks import Voice, dtw_correlation, ncc, raw_pitch_accuracy, vibrato_kept
 
 __all__ = ["Heard", "Judges"]
 

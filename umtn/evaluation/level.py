@@ -20,6 +20,7 @@ __all__ = [
     "lag_s",
     "logmel_distance_db",
     "loudness_correlation",
+    "loudness_db",
     "spectral_distance",
     "tail_s",
 ]
@@ -69,16 +70,16 @@ def clicks_per_minute(audio: Audio, rate: int) -> float:
     return float(np.sum(near <= 4)) * 60 * rate / len(audio)
 
 
-def _loudness_db(audio: Audio, rate: int) -> NDArray[np.float64]:
-    """RMS of 50 ms frames in dBFS, never below -60."""
-    n = rate // 20
+def loudness_db(audio: Audio, rate: int, frames_a_second: int = 20) -> NDArray[np.float64]:
+    """RMS of each frame in dBFS, never below -60."""
+    n = rate // frames_a_second
     frames = audio[: len(audio) // n * n].reshape(-1, n).astype(np.float64)
     return np.maximum(-60.0, 10 * np.log10(np.mean(frames**2, axis=1) + 1e-12))
 
 
 def loudness_correlation(audio: Audio, truth: Audio, rate: int) -> float:
     """Pearson's correlation of the two loudness curves in dB; NaN where one is constant."""
-    a, b = _loudness_db(audio, rate), _loudness_db(truth, rate)
+    a, b = loudness_db(audio, rate), loudness_db(truth, rate)
     n = min(len(a), len(b))
     if n < 2 or a[:n].std() == 0 or b[:n].std() == 0:
         return float("nan")

@@ -1,78 +1,24 @@
-"""Pitch tracks of one voice, and the figures read off them, those of the paper among them.
+"""Figures read off the pitch tracks of one voice, those of the paper among them.
 
-The tracker is YIN (de Cheveigné and Kawahara 2002, "YIN, a fundamental frequency estimator for speech and
-music", steps 1-5). Frames are 10 ms; pitches are MIDI note numbers with fractions; NaN is no pitch.
+Frames are 10 ms; pitches are MIDI note numbers with fractions; NaN is no pitch.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
 from umtn.data.score import Score
 from umtn.evaluation.reference import passages, reference_times
-from umtn.evaluation.spectra import FRAME_S, HOP, RATE
+from umtn.evaluation.spectra import FRAME_S
+from umtn.evaluation.tracker import Track
 
-__all__ = ["Track", "Voice", "dtw_correlation", "ncc", "pitch_track", "raw_pitch_accuracy", "vibrato_kept"]
+__all__ = ["Voice", "dtw_correlation", "ncc", "raw_pitch_accuracy", "vibrato_kept"]
 
 Floats = NDArray[np.float64]
-WINDOW, SHORTEST, LONGEST = 1024, 7, 768  # samples at 24 kHz: periods of 31 Hz to 3.4 kHz
-COMMON = 128  # a period in the middle of the range: windows are centred for it
-DIP, NEAR, VOICED_DIP = 0.15, 0.2, 0.4
-SILENT_RMS = 1e-3
-CHUNK = 500
 FEWEST = 20  # frames below which no figure is given
 VIBRATO_S, DRIFT_S, ATTACK_S, LEAST_CENTS = 0.4, 0.25, 0.1, 8.0
-
-
-@dataclass(frozen=True)
-class Track:
-    """The best guess of the pitch in each frame [T], and whether it is one (periodic and audible)."""
-
-    pitch: Floats
-    voiced: NDArray[np.bool_]
-
-
-def pitch_track(audio: NDArray[np.float32]) -> Track:
-    """The track of audio [N] at 24 kHz; frame t is centred on t * 10 ms."""
-    frames, half = len(audio) * 100 // RATE, WINDOW // 2 + COMMON // 2
-    padded = np.pad(audio.astype(np.float64), (half, WINDOW + LONGEST - half + HOP))
-    pieces = np.lib.stride_tricks.sliding_window_view(padded, WINDOW + LONGEST)[::HOP][:frames]
-    found = [_yin(pieces[i : i + CHUNK]) for i in range(0, frames, CHUNK)]
-    period, dip = (np.concatenate([f[i] for f in found]) if found else np.zeros(0) for i in (0, 1))
-    loud = np.sqrt(np.mean(pieces[:, half - HOP : half + HOP] ** 2, axis=1)) > SILENT_RMS
-    return Track(69 + 12 * np.log2(RATE / np.maximum(period, 1) / 440), (dip < VOICED_DIP) & loud)
-
-
-def _yin(pieces: Floats) -> tuple[Floats, Floats]:
-    """(period in samples, normalised difference there) of pieces [F, WINDOW + LONGEST].
-
-    The shortest period whose dip is below DIP, or nearly the deepest: while the note before still rings, a
-    common multiple of both periods is often the deepest.
-    """
-    size = scipy.fft.next_fast_len(pieces.shape[1] + WINDOW)
-    spectrum = scipy.fft.rfft(pieces, size)
-    head = scipy.fft.rfft(pieces[:, :WINDOW], size)
-    product = scipy.fft.irfft(spectrum * head.conj(), size)[:, : LONGEST + 1]
-    energy = np.cumsum(np.pad(pieces**2, ((0, 0), (1, 0))), axis=1)
-    energy = energy[:, WINDOW : WINDOW + LONGEST + 1] - energy[:, : LONGEST + 1]
-    difference = np.maximum(0, energy[:, :1] + energy - 2 * product)
-    difference[:, 0] = 0
-    mean = np.cumsum(difference, axis=1) / np.maximum(1, np.arange(LONGEST + 1))
-    d = np.where(mean > 1e-12, difference / np.maximum(mean, 1e-12), 1.0)
-    inner = d[:, SHORTEST:-1]
-    lowest = (inner <= d[:, SHORTEST - 1 : -2]) & (inner < d[:, SHORTEST + 1 :])
-    least = np.where(lowest, inner, 9.0).min(axis=1, keepdims=True)
-    at = (lowest & (inner <= np.maximum(DIP, least + NEAR))).argmax(axis=1) + SHORTEST
-    rows = np.arange(len(d))
-    left, middle, right = (difference[rows, at + i] for i in (-1, 0, 1))
-    bend = left - 2 * middle + right
-    shift = np.where(bend > 1e-12, 0.5 * (left - right) / np.maximum(bend, 1e-12), 0.0)
-    return at + np.clip(shift, -0.5, 0.5), d[rows, at]
 
 
 class Voice:

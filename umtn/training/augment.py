@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["colour", "frame_level", "local_pitch_shift", "log_uniform", "uniform"]
+__all__ = ["colour", "frame_level", "local_pitch_shift", "log_uniform", "swell", "swing_level", "uniform"]
 
 
 def uniform(low: float, high: float, count: int, generator: torch.Generator) -> Tensor:
@@ -38,6 +38,42 @@ def colour(audio_BN: Tensor, generator: torch.Generator, rate: int) -> Tensor:
     response = torch.fft.rfft(audio_BN, length) * 10 ** (gain_db / 20)
     response = response * torch.fft.rfft(room, length)
     return torch.fft.irfft(response, length)[:, :n]
+
+
+def swing_level(audio_BN: Tensor, generator: torch.Generator, rate: int) -> Tensor:
+    """The level of half of the clips swings by 1 to 10 dB from top to bottom, 3 to 8 times a second.
+
+    Flutes, singers and bows do so within one note, with every vibrato: an ear that never met it hears new notes.
+    """
+    b, n = audio_BN.shape
+    swing_db = uniform(1, 10, b, generator) * (uniform(0, 1, b, generator) < 0.5)
+    hz, phase = log_uniform(3, 8, b, generator), uniform(0, 2 * math.pi, b, generator)
+    t = torch.arange(n, device=audio_BN.device) / rate
+    swings = torch.sin(2 * math.pi * hz[:, None] * t + phase[:, None])
+    return audio_BN * 10 ** (0.5 * swing_db[:, None] * (swings - 1) / 20)
+
+
+def swell(audio_BN: Tensor, begins_BT: Tensor, generator: torch.Generator, rate: int) -> Tensor:
+    """In a quarter of the clips each note begins 3 to 15 dB softer and is all there after 50 to 300 ms, as bows do.
+
+    begins [B, T] is above 0 in the frames in which a note begins. What a player's bow or bellows do within a note is
+    not what a hammer does: without such clips the piano swells with every violin.
+    """
+    b, n = audio_BN.shape
+    frames = begins_BT.shape[1]
+    softer_db = uniform(3, 15, b, generator) * (uniform(0, 1, b, generator) < 0.25)
+    rise = log_uniform(0.05, 0.3, b, generator) * rate
+    t = torch.arange(n, device=audio_BN.device)
+    frame = (t // (n // frames)).clamp(max=frames - 1)
+    at = torch.arange(frames, device=audio_BN.device)
+    last = torch.where(begins_BT > 0, at, -n).cummax(dim=1).values  # the frame in which the latest note began
+    age = t - (n // frames) * last[:, frame]
+    soft_db = -softer_db[:, None] * (1 - age / rise[:, None]).clamp(min=0)
+    edge = rate // 200  # 5 ms to either side: no click where the next note begins
+    soft_db = F.avg_pool1d(F.pad(soft_db[:, None], [edge, edge], mode="replicate"), 2 * edge + 1, stride=1)[
+        :, 0
+    ]
+    return audio_BN * 10 ** (soft_db / 20)
 
 
 def _rooms(count: int, rate: int, generator: torch.Generator) -> Tensor:

@@ -22,7 +22,7 @@ HUM_PARTIALS = 20
 
 
 def add_noise(audio_BN: Tensor, generator: torch.Generator, rate: int) -> Tensor:
-    """Noise between white and brown, 15 to 60 dB below each clip's level, and mains hum for one in five, 20 to 60."""
+    """Noise between white and brown, 15 to 60 dB below each clip's level, and mains hum for one in three, 20 to 60."""
     b, n = audio_BN.shape
     white, f = _white(b, n, rate, generator)
     noise = _unit(
@@ -30,7 +30,7 @@ def add_noise(audio_BN: Tensor, generator: torch.Generator, rate: int) -> Tensor
     )
     level = _level(audio_BN)
     gain = level * 10 ** (-uniform(15, 60, b, generator) / 20)
-    hums = level * 10 ** (-uniform(20, 60, b, generator) / 20) * _some(0.2, b, generator)
+    hums = level * 10 ** (-uniform(20, 60, b, generator) / 20) * _some(0.35, b, generator)
     return audio_BN + gain[:, None] * noise + hums[:, None] * _hum(b, n, rate, generator)
 
 

@@ -23,7 +23,7 @@ from umtn.mulaw import mulaw_encode
 from umtn.pitch_encoder import PitchEncoder, ear_of
 from umtn.training.adversarial import Adversary
 from umtn.training.audio_loss import MultiResolutionLoss
-from umtn.training.augment import colour, frame_level, local_pitch_shift, uniform
+from umtn.training.augment import colour, frame_level, local_pitch_shift, swell, swing_level, uniform
 from umtn.training.batches import Batch
 from umtn.training.doubt import doubted
 from umtn.training.hearing import strayed
@@ -36,7 +36,7 @@ from umtn.translator import Translator
 __all__ = ["Objective"]
 
 ATTACK_S = 0.06  # a note's beginning, which its player waits for, counts several times
-ATTACK_WEIGHT = 3.0
+ATTACK_WEIGHT = 6.0
 CENTS_WEIGHT, BEND_WEIGHT = 2.0, 3.0
 LOUDEST_DB = 4.0
 HUSH_SHARE = 0.06
@@ -101,7 +101,9 @@ class Objective(nn.Module):
             if self.config.ear is None:  # a latent that says the pitch must not be told of another
                 own = local_pitch_shift(source, generator, rate)
                 source = torch.where(batch.paired[:, None], source, own)
-            played, begins = colour(source, generator, rate) * gain, batch.onset.amax(dim=1)
+            begins = batch.onset.amax(dim=1)
+            source = swing_level(swell(source, begins, generator, rate), generator, rate)
+            played = colour(source, generator, rate) * gain
             noisy = add_knocks(played, begins, generator, rate)
             noisy = add_noise(add_breaths(noisy, begins, generator, rate), generator, rate)
             source = torch.where(hush, noisy - played, noisy)
