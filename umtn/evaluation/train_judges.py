@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soxr
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -19,14 +21,16 @@ from umtn.errors import UserError
 from umtn.evaluation import pitch_judge, timbre_judge
 from umtn.evaluation.pitch_judge import PitchJudge
 from umtn.evaluation.reference import reference_rolls
-from umtn.evaluation.spectra import RATE, LogMel
+from umtn.evaluation.spectra import HOP, RATE, LogMel
 from umtn.evaluation.timbre_judge import CLASSES, TimbreJudge, class_of
 from umtn.evaluation.weights import ASSETS, save_judge
+from umtn.training.augment import colour
 
 __all__ = ["train_pitch_judge", "train_timbre_judge"]
 
 Rng = np.random.Generator
 CLIP_S = 3.0
+DETUNE_CENTS = 40.0  # a guitar, a singer, a gramophone: still the nearest semitone
 
 
 def _tracks(data: Dataset, split: str) -> dict[str, list[Track]]:
@@ -59,16 +63,23 @@ def _spoil(rng: Rng, audio: NDArray[Any]) -> NDArray[np.float32]:
     return audio
 
 
-def _pitch_example(data: Dataset, tracks: dict[str, list[Track]], rng: Rng) -> tuple[NDArray[Any], ...]:
-    track = _choose(rng, tracks)
+def _pitch_example(
+    data: Dataset, tracks: dict[str, list[Track]], rng: Rng, cents: float = 0.0
+) -> tuple[NDArray[Any], ...]:
+    """A clip played up to `cents` out of tune, as a tape run too fast or slow, and its rolls [P, T]."""
+    track, speed = _choose(rng, tracks), 2 ** (rng.uniform(-cents, cents) / 1200)
     n = round(CLIP_S * RATE)
-    start = int(rng.integers(0, track.length - n))
-    audio = floats(data.audio(track)[start : start + n])
-    frames = n // 240 // 2 * 2
-    active, onset = reference_rolls(
-        data.score(track.score), start / RATE, frames, pitch_judge.LOWEST, pitch_judge.PITCHES, track.highest
+    taken = math.ceil(n * speed) + 1
+    start = int(rng.integers(0, track.length - taken))
+    audio = soxr.resample(floats(data.audio(track)[start : start + taken]), RATE * speed, RATE, quality="LQ")
+    frames = n // HOP // 2 * 2
+    wide = math.ceil(frames * speed)
+    rolls = reference_rolls(
+        data.score(track.score), start / RATE, wide, pitch_judge.LOWEST, pitch_judge.PITCHES, track.highest
     )
-    return _spoil(rng, audio), active, onset
+    first = (np.arange(frames) * speed).astype(int)  # of the score's frames that fall into each of the clip's
+    active, onset = (np.maximum.reduceat(roll, first, axis=1) for roll in rolls)
+    return _spoil(rng, audio[:n]), active, onset
 
 
 def _batches(draw: Callable[[], tuple[NDArray[Any], ...]], size: int) -> Iterator[list[Tensor]]:
@@ -112,9 +123,10 @@ def train_pitch_judge(
     """Train, choose thresholds on the validation scores and write the weights; -> their metadata."""
     torch.manual_seed(seed)
     rng, tracks, judge = np.random.default_rng(seed), _tracks(data, "train"), PitchJudge()
+    chance = torch.Generator().manual_seed(seed)
 
     def loss_of(batch: list[Tensor]) -> Tensor:
-        active, onset = judge(batch[0])
+        active, onset = judge(colour(batch[0], chance, RATE))
         begins = F.max_pool1d(batch[2], 3, 1, 1)  # an onset within 10 ms is right
         t = batch[1].shape[2]
         weight = torch.tensor(2.0)
@@ -122,7 +134,7 @@ def train_pitch_judge(
             active[..., :t], batch[1], pos_weight=weight
         ) + F.binary_cross_entropy_with_logits(onset[..., :t], begins, pos_weight=weight)
 
-    draw = _batches(lambda: _pitch_example(data, tracks, rng), 6)
+    draw = _batches(lambda: _pitch_example(data, tracks, rng, DETUNE_CENTS), 6)
     steps = _fit(judge, draw, loss_of, minutes, 3e-3)
     found = _thresholds(judge, data, _tracks(data, "valid"), np.random.default_rng(seed + 1))
     found |= {"steps": str(steps), "minutes": f"{minutes:g}", "seed": str(seed)}
