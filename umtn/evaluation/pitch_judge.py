@@ -77,7 +77,7 @@ class PitchJudge(nn.Module):
         return y.permute(0, 1, 3, 5, 2, 4).reshape(b, -1, PITCHES, t // 2)
 
     def forward(self, audio_BN: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(audio_BN.device.type, enabled=False):
             x = self._stack(self.spectrum(audio_BN))
         x = F.gelu(self.inward(x))
         x = x + F.gelu(self.mix(self.neighbours(x)))

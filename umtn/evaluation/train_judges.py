@@ -126,7 +126,8 @@ def train_pitch_judge(
     chance = torch.Generator().manual_seed(seed)
 
     def loss_of(batch: list[Tensor]) -> Tensor:
-        active, onset = judge(colour(batch[0], chance, RATE))
+        with torch.autocast("cpu", torch.bfloat16):  # what is learned; the spectrum is not
+            active, onset = (x.float() for x in judge(colour(batch[0], chance, RATE)))
         begins = F.max_pool1d(batch[2], 3, 1, 1)  # an onset within 10 ms is right
         t = batch[1].shape[2]
         weight = torch.tensor(2.0)

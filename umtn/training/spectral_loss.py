@@ -158,20 +158,28 @@ class BankSpectrumLoss(nn.Module):
         return loss + (each * sounding).sum() / sounding.sum().clamp(min=1.0)
 
     @staticmethod
-    def _quick_distance(given: Tensor, wanted: Tensor) -> Tensor:
-        """[B, T] of mel powers [B, T, bands]: shape, and the whole frame's energy, which a player hears first."""
-        shape = (torch.log(given + FLOOR) - torch.log(wanted + FLOOR)).abs().mean(dim=2)
-        energy = torch.log(given.sum(dim=2) + 10 * FLOOR) - torch.log(wanted.sum(dim=2) + 10 * FLOOR)
-        return shape + energy.abs()
+    def _quick_logs(power: Tensor) -> tuple[Tensor, Tensor]:
+        """Of mel powers [B, T, bands]: each, and the whole frame's energy [B, T, 1], which a player hears first."""
+        return torch.log(power + FLOOR), torch.log(power.sum(dim=2, keepdim=True) + 10 * FLOOR)
+
+    @staticmethod
+    def _quick_distance(given: tuple[Tensor, Tensor], wanted: tuple[Tensor, Tensor]) -> Tensor:
+        """[B, T] between `_quick_logs`: shape and energy, each counting once."""
+        return torch.stack([(g - w).abs().mean(dim=2) for g, w in zip(given, wanted, strict=True)]).sum(dim=0)
 
     @torch.no_grad()
     def _read_late(self, given: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
         """The target [B, T, bands] read up to LATEST hops late, wherever what is given fits it best, and how late."""
         t = given.shape[1]
         padded = F.pad(wanted.transpose(1, 2), [LATEST, 0], mode="replicate").transpose(1, 2)
-        cost = torch.stack(
-            [self._quick_distance(given, padded[:, LATEST - d : LATEST - d + t]) for d in range(LATEST + 1)]
-        )
+        given_logs, padded_logs = self._quick_logs(given), self._quick_logs(padded)
+
+        def late_by(hops: int) -> Tensor:
+            begin = LATEST - hops
+            bands, energy = (x[:, begin : begin + t] for x in padded_logs)
+            return self._quick_distance(given_logs, (bands, energy))
+
+        cost = torch.stack([late_by(hops) for hops in range(LATEST + 1)])
         cost = F.avg_pool1d(cost, FITS_HOPS, stride=1, padding=FITS_HOPS // 2, count_include_pad=False)
         cost = cost + LATE_COST * torch.arange(LATEST + 1, device=given.device)[:, None, None]
         late = cost.argmin(dim=0)
@@ -218,7 +226,7 @@ class BankSpectrumLoss(nn.Module):
             0.5 * given + 0.25 * padded[:, :-2] + 0.25 * padded[:, 2:]
         )  # the window spans two hops each side
         wanted, late = self._read_late(given, wanted)
-        distance = self._quick_distance(given, wanted) + LATE_COST * late
+        distance = self._quick_distance(self._quick_logs(given), self._quick_logs(wanted)) + LATE_COST * late
         return (distance * weight).sum() / weight.sum().clamp(min=1.0) + self._convergence(
             given, wanted, weight
         )
