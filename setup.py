@@ -10,18 +10,24 @@ sys.path.insert(0, str(Path(__file__).parent))
 from realtime.native.build import CompilerError
 from realtime.native.kernels import KERNELS
 
+ROOT = Path(__file__).resolve().parent
 BY_EXTENSION = {f"realtime.engines.{kernel.name}_cpu.kernel": kernel for kernel in KERNELS}
 
 
 class build_kernel(build_ext):
     def _target(self, ext: Extension) -> Path:
-        # build_lib for a wheel, the source folder for an editable install
+        if self.editable_mode:  # setuptools would copy one file of a name of its own choice, and drop ours
+            return ROOT.joinpath(*ext.name.split(".")[:-1])
         return Path(self.get_ext_fullpath(ext.name)).parent
 
     def build_extension(self, ext: Extension) -> None:
         kernel = BY_EXTENSION[ext.name]
         try:
-            print(f"{kernel.title}: {kernel.compile(self._target(ext))}")
+            path = (self.editable_mode and kernel.packaged()) or kernel.compile(self._target(ext))
+            for other in path.parent.glob(f"{kernel.name}-*{path.suffix}"):
+                if other != path:
+                    other.unlink()  # of other sources
+            print(f"{kernel.title}: {path}")
         except CompilerError as error:
             print(f"warning: {error}", file=sys.stderr)
 

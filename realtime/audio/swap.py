@@ -61,6 +61,7 @@ def describe(path: SignalPath, bundle: Path) -> dict[str, Any]:
     return {
         "engine": path.engine.name,
         "engine_choice": str(getattr(path.engine, "choice", "")),
+        "engine_hint": path.engine.hint,
         "bundle": manifest.name,
         "bundle_path": str(bundle),
         "domains": [domain.id for domain in manifest.domains],

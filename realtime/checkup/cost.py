@@ -39,7 +39,7 @@ Cost = dict[str, float]  # mean_us, p99_us, longest_us of a block
 
 
 def measure(bundle: Path, engine: str, rate_hz: int, block: int) -> dict[str, Any]:
-    """domains: a Cost each; encode_s, decode_s (the slowest), model_block_s, own_ms. UserError: why not."""
+    """domains: a Cost each; encode_s, decode_s (the slowest), model_block_s, own_ms, hint. UserError: why not."""
     command = [sys.executable, "-m", _MODULE, str(bundle), engine, str(rate_hz), str(block)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=CHILD_S, check=False)
@@ -74,6 +74,7 @@ def _child(bundle: str, engine_name: str, rate: str, block: str) -> dict[str, An
         "encode_s": encode_s,
         "decode_s": decode_s,
         "model_block_s": manifest.block / manifest.sample_rate,
+        "hint": engine.hint,
         "own_ms": 1000.0 * SignalPath(engine, rate_hz, length).latency.total / rate_hz,
     }
 

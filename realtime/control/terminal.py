@@ -175,7 +175,7 @@ def start_lines(info: dict[str, Any], surfaces: Sequence[str]) -> list[str]:
         f"   {info.get('rate', 0):g} Hz, block {info.get('block', 0)}, engine {info.get('engine', '?')}"
     )
     split: dict[str, float] = info.get("latency_ms", {})
-    choice = [info["engine_choice"]] if info.get("engine_choice") else []
+    choice = [info[key] for key in ("engine_choice", "engine_hint") if info.get(key)]
     parts = " + ".join(f"{name} {value:.1f}" for name, value in split.items() if value)
     latency = f"latency {sum(split.values()):.1f} ms = {parts}"
     granted = "granted: " + (", ".join(info.get("granted", ())) or "nothing")

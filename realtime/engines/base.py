@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 __all__ = ["ENGINES", "Cost", "Engine", "check_probe", "load_engine"]
 
 ENGINES = ("auto", "onnx", "onnx-cuda", "torchscript", "live-cpu", "wavenet-cpu", "wavenet-cuda")
+UNCOMPILED = (
+    "the native kernel of `live` models is not here, and ONNX Runtime takes several times as long over a block; "
+    "python -m realtime.native compiles it, a minute, once"
+)
 ON_STAGE = 1.7  # times the undisturbed steps: mixing, resampling and a busy system (five decoders, ten minutes of OSC)
 
 
@@ -49,7 +53,7 @@ class Engine(Protocol):
     thumps). settle, after loading: finds out where silence leaves all, for `rest`, and what the encoder says of it,
     `silence` [D].
     latent: [D, T] float32, written by encode, may be changed in place before decode. temperature: of decoders
-    that draw, 1 = the bundle's own. cost: measured by check_probe, None before.
+    that draw, 1 = the bundle's own. cost: measured by check_probe, None before. hint: what would make it faster here.
     """
 
     name: str
@@ -58,6 +62,7 @@ class Engine(Protocol):
     silence: np.ndarray
     temperature: float
     cost: Cost | None
+    hint: str
 
     def encode(self, audio: np.ndarray) -> np.ndarray: ...
 
@@ -131,6 +136,8 @@ def _loaded(bundle: Bundle, name: str, seed: int | None, precision: str, cores: 
             )
         return checked(OnnxEngine(bundle, cuda=True, seed=seed), bundle)
     cpu: Engine = checked(OnnxEngine(bundle, seed=seed), bundle)
+    if kind == "live":
+        cpu.hint = UNCOMPILED
     if not (cuda_offered() and gpu_present()):
         return cpu
     try:

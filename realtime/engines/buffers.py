@@ -81,6 +81,7 @@ class BufferedEngine:
     def __init__(self, manifest: Manifest, seed: int | None = None) -> None:
         self.manifest = manifest
         self.cost: Cost | None = None
+        self.hint = ""
         self.buffers = StreamBuffers(manifest)
         self.temperature = 1.0
         self.latent = self.buffers.latent[0]
