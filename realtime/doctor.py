@@ -18,7 +18,7 @@ from dataclasses import asdict  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 from realtime.arguments import SentenceParser, add_sound, exit_code, whole  # noqa: E402
-from realtime.checkup.finding import Finding, page, stop, warn, would_stop  # noqa: E402
+from realtime.checkup.finding import Finding, page, stop, would_stop  # noqa: E402
 from realtime.errors import UserError  # noqa: E402
 from realtime.options import find_bundle  # noqa: E402
 
@@ -82,8 +82,8 @@ def _model(options: argparse.Namespace, bundle: Path, found: object) -> list[Fin
     domains = [cost.judge_domain(name, c, block, rate, slack) for name, c in figures["domains"].items()]
     times = figures["encode_s"], figures["decode_s"], figures["model_block_s"]
     latency = judge_latency(found, block, slack, figures["own_ms"])
-    kernel = [warn("model", *figures["hint"].split("; ", 1))] if figures["hint"] else []
-    return [*domains, *kernel, cost.judge_blend(*times, len(domains)), stalls, latency]
+    engine = cost.judge_engine(figures["hint"])
+    return [*domains, *engine, cost.judge_blend(*times, len(domains)), stalls, latency]
 
 
 if __name__ == "__main__":

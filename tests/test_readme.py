@@ -34,6 +34,7 @@ def test_commands_parse(command: str) -> None:
             "realtime.bench",
             "realtime.doctor",
             "realtime.latency",
+            "realtime.native",
             "realtime.hosts",
         ), f"the README names an unknown program: {module}"
 

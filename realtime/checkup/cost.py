@@ -25,7 +25,7 @@ from realtime.options import MAX_BLOCK, MAX_SLACK
 if TYPE_CHECKING:
     from realtime.engines import Engine
 
-__all__ = ["Cost", "judge_blend", "judge_domain", "judge_stalls", "measure", "measure_stalls"]
+__all__ = ["Cost", "judge_blend", "judge_domain", "judge_engine", "judge_stalls", "measure", "measure_stalls"]
 
 SECONDS = 0.6  # of processor time for each domain
 STEPS = 60  # of encoder and decoder alone
@@ -154,6 +154,12 @@ def judge_domain(name: str, cost: Mapping[str, float], block: int, rate_hz: int,
     if cost["p99_us"] > 0.8 * length:
         return warn("model", f"{text}; little is left", larger)
     return ok("model", text)
+
+
+def judge_engine(hint: str) -> list[Finding]:
+    """A slower engine than there could be; `hint` as `Engine` has it: what is so; what mends it."""
+    text, _, mend = hint.partition("; ")
+    return [warn("model", text, mend)] if hint else []
 
 
 def judge_blend(encode_s: float, decode_s: float, model_block_s: float, domains: int) -> Finding:

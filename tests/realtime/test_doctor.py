@@ -18,6 +18,7 @@ from realtime import doctor
 from realtime.audio.devices import Device
 from realtime.checkup import cost, machine, ports, power, sound
 from realtime.checkup.finding import Finding, ok, page, stop, warn, would_stop
+from realtime.engines.base import UNCOMPILED
 from realtime.loop_store import remember_loop
 from tests.realtime.fakebundle import write_fake_bundle
 
@@ -287,6 +288,13 @@ def test_room_for_a_blend() -> None:
     assert cost.judge_blend(0.1, 0.2, 1.0, 5).text.startswith("3 of 5 decoders")
     assert [cost.judge_blend(0.1, d, 1.0, 5).level for d in (0.2, 0.35, 0.5)] == ["ok", "warn", "stop"]
     assert cost.judge_blend(0.1, 0.5, 1.0, 1).level == "ok"  # nothing to change to
+
+
+def test_an_engine_that_could_be_faster_is_a_warning() -> None:
+    assert cost.judge_engine("") == []
+    (found,) = cost.judge_engine(UNCOMPILED)
+    assert found.level == "warn" and "ONNX Runtime" in found.text
+    assert found.mend.startswith("python -m realtime.native")
 
 
 def test_stalls_are_held_against_the_block() -> None:

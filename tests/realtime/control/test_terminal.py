@@ -85,11 +85,12 @@ def test_start_and_end_lines() -> None:
     info = {
         "input": "mic", "output": "out", "rate": 48000, "block": 256, "engine": "onnx",
         "latency_ms": {"io": 5.0, "model": 7.5},
-        "granted": ["SCHED_FIFO 5"], "advice": ["locked memory: do this"],
+        "granted": ["SCHED_FIFO 5"], "advice": ["locked memory: do this"], "engine_hint": "slower than it need be",
     }  # fmt: skip
     text = "\n".join(start_lines(info, ["OSC on 9100"]))
     for part in (
         "latency 12.5 ms",
+        "slower than it need be",
         "granted: SCHED_FIFO 5",
         "not granted: locked memory: do this",
         "OSC on 9100",
