@@ -54,7 +54,7 @@ class GuideWeights:
         if ready is None:
             raise UserError(
                 f"{bundle.path.name} has guided decoders, whose guides need the native kernel of `live` models, and "
-                "that is not here; python -m realtime.native compiles it, a minute, once"
+                "that is not here; python -m realtime.native compiles it, a minute, once, or use --engine onnx"
             )
         at = {part: f"weights/{domain}.{part}.safetensors" for part in ("guide", "mouth")}
         for file in at.values():

@@ -235,6 +235,6 @@ def test_without_the_kernel_of_live_models_onnx_runtime_plays_it(
     guided_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(build, "ready", lambda: None)
-    with pytest.raises(UserError, match="not compiled here.*use --engine onnx"):
+    with pytest.raises(UserError, match="not here; python -m realtime.native.*use --engine onnx"):
         WavenetCpuEngine(guided_bundle, "fp32")
     assert isinstance(load_engine(guided_bundle, "onnx"), OnnxEngine)

@@ -61,6 +61,7 @@ def test_the_package_may_carry_the_kernel_unless_it_is_of_other_sources(tmp_path
 
 @needs_compiler
 def test_the_second_time_it_is_there_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Kernel, "packaged", lambda self: None)  # an installation's own would come first
     first = LIVE.compile()
 
     def refuse(*arguments: object) -> Path:
