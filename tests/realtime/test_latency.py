@@ -233,7 +233,11 @@ class _Patch:
 def _measured(*arguments: str) -> subprocess.CompletedProcess[str]:
     """In a process of its own: PortAudio looks for JACK only once."""
     command = [sys.executable, "-m", "realtime.latency", "--json", "--block", "128", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    for _ in range(6):
+        run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        if "were lost while measuring" not in run.stderr:  # the machine stood still: it says to try again
+            break
+    return run
 
 
 @needs_jack
