@@ -23,7 +23,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 def _cents_beside(audio: np.ndarray, pitch: int) -> float:
     """How far the loudest partial of 0.2 s lies beside a pitch, from the phase's advance over 100 samples."""
-    n = 40 * HOP // 2
+    n = 20 * HOP
     window = np.hanning(n)
     first, second = (np.fft.rfft(audio[at : at + n] * window) for at in (0, 100))
     peak = int(np.argmax(np.abs(first)))
