@@ -23,10 +23,10 @@ check: $(VENV)/.test
 	$(VENV)/bin/mypy
 
 bench-gpu:
-	$(PYTHON) -m realtime.bench_gpu $(ARGS)
+	$(PYTHON) -m benchmarks.gpu $(ARGS)
 
 bench: kernels
-	$(RUN) -m realtime.bench $(ARGS)
+	$(RUN) -m benchmarks $(ARGS)
 
 evaluate: $(VENV)/.test kernels
 	$(RUN) -m umtn render out/evaluation48 --rate 48000 --minutes 4 --seed 7777 --valid-share 0 --fonts timgm6mb \
@@ -38,7 +38,7 @@ evaluate: $(VENV)/.test kernels
 
 # after the installation there already, unless their sources have changed since; without them ONNX Runtime plays
 kernels: $(VENV)/.play
-	@$(RUN) -m realtime.native || true
+	@$(RUN) -m umtn.native || true
 
 $(VENV)/.play: pyproject.toml
 	scripts/system-packages $(PLAY_PACKAGES)

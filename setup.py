@@ -7,11 +7,10 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 sys.path.insert(0, str(Path(__file__).parent))
-from realtime.native.build import CompilerError
-from realtime.native.kernels import KERNELS
+from umtn.native.build import KERNELS, CompilerError
 
 ROOT = Path(__file__).resolve().parent
-BY_EXTENSION = {f"realtime.engines.{kernel.name}_cpu.kernel": kernel for kernel in KERNELS}
+BY_EXTENSION = {f"realtime.engines.{kernel.name}.kernel": kernel for kernel in KERNELS}
 
 
 class build_kernel(build_ext):

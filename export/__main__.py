@@ -12,8 +12,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from export.bundle import Bundle, BundleError, write_bundle
-from export.manifest import LEAST_TEMPERATURE, MOST_TEMPERATURE
+from export.bundle.bundle import Bundle, BundleError, write_bundle
+from export.bundle.manifest import LEAST_TEMPERATURE, MOST_TEMPERATURE
 
 __all__ = ["main"]
 
@@ -115,8 +115,8 @@ def _export(options: argparse.Namespace) -> int:
     if output.is_dir():
         raise BundleError(f"{output} is a folder, but a bundle is one file")
     from export.freeze import freeze
-    from umtn.checkpoint import load
-    from umtn.words import words
+    from umtn.errors import words
+    from umtn.model.checkpoint import load
 
     domains = list(words(options.domains)) or None
     translator = load(options.checkpoint)
@@ -145,7 +145,7 @@ def _export(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     bundle = Bundle.open(options.bundle)
     from export.verify import format_table, verify
-    from umtn.checkpoint import load
+    from umtn.model.checkpoint import load
 
     rows = verify(bundle, None if options.checkpoint is None else load(options.checkpoint))
     print(format_table(rows))

@@ -16,12 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from export.bundle import BundleError
-from export.guidance import Sampled, sound_classes, told
-from export.probe import test_signal
-from umtn.decoders.base import Decoder
-from umtn.decoders.guided import net_of
-from umtn.streaming import State, StreamingModule
+from export.bundle.bundle import BundleError
+from export.probe import Sampled, sound_classes, test_signal, told
+from umtn.model.decoders.base import Decoder
+from umtn.model.decoders.guided import net_of
+from umtn.model.streaming import State, StreamingModule
 
 __all__ = ["measure_latency", "measure_onset_ms"]
 

@@ -4,20 +4,209 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import onnxruntime
 import torch
+from torch import Tensor
 
-from export.bundle import BundleError
-from export.guidance import Sampled, told
-from export.steppers import module_stepper, stream
-from umtn.decoders.base import Decoder
-from umtn.decoders.guided import GuidedDecoder, net_of
-from umtn.mulaw import mulaw_encode
-from umtn.streaming import StreamingModule
+from export.bundle.bundle import BundleError, Graph
+from export.torchscript import load_script
+from umtn.model.companding import mulaw_encode
+from umtn.model.decoders.base import Decoder
+from umtn.model.decoders.guided import GuidedDecoder, net_of
+from umtn.model.decoders.wavenet import WaveNetDecoder
+from umtn.model.streaming import State, StreamingModule
 
-__all__ = ["make_probe", "pack", "probe_blocks", "test_signal", "untied_noise"]
+__all__ = [
+    "NEAR",
+    "OnnxStepper",
+    "Sampled",
+    "Stepper",
+    "Told",
+    "TorchStepper",
+    "make_probe",
+    "module_stepper",
+    "pack",
+    "probe_blocks",
+    "script_stepper",
+    "sound_classes",
+    "stream",
+    "test_signal",
+    "told",
+    "untied_noise",
+]
+
+
+# One graph, three ways to run it: PyTorch, TorchScript, ONNX Runtime; all numpy in, numpy out, state inside.
+#
+# Ports are time-last arrays [1, C, n * size]: audio for an encoder, latent (and noise) for a decoder.
+
+
+class Stepper(Protocol):
+    """`any_length`: whether one call may hold several blocks."""
+
+    any_length: bool
+
+    def reset(self) -> None: ...
+
+    def take(self, state: State) -> None: ...
+
+    def __call__(self, *ports: np.ndarray) -> np.ndarray: ...
+
+
+class TorchStepper:
+    """`step(*ports, state) -> (output, state)` of an eager or scripted module."""
+
+    any_length = True
+
+    def __init__(
+        self,
+        step: Callable[..., tuple[Tensor, State]],
+        init_state: Callable[[int], State],
+    ) -> None:
+        self._step, self._init_state = step, init_state
+        self.reset()
+
+    def reset(self) -> None:
+        self._state = self._init_state(1)
+
+    def take(self, state: State) -> None:
+        """Go on from a state of the module's."""
+        self._state = [value.clone() for value in state]
+
+    @torch.no_grad()
+    def __call__(self, *ports: np.ndarray) -> np.ndarray:
+        output, self._state = self._step(*map(torch.from_numpy, ports), self._state)
+        return output.numpy()  # type: ignore[no-any-return]
+
+
+class OnnxStepper:
+    """An ONNX graph on the CPU, one thread; a temperature input, where there is one, stays 1."""
+
+    any_length = False
+
+    def __init__(self, data: bytes, graph: Graph) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime has one class per failure, no common base
+            reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+            raise BundleError(f"{graph.path}: ONNX Runtime cannot load it ({reason})") from None
+        self._graph = graph
+        self._ports = [port.name for port in graph.inputs if port.name != "temperature"]
+        self._fixed = {p.name: np.ones(p.shape, p.dtype) for p in graph.inputs if p.name == "temperature"}
+        self.reset()
+
+    def reset(self) -> None:
+        self._state = {s.name: np.full(s.shape, s.initial, s.dtype) for s in self._graph.states}
+
+    def take(self, state: State) -> None:
+        """Go on from a state of the module's, which the graph's are in order."""
+        self._state = {s.name: value.numpy() for s, value in zip(self._graph.states, state, strict=True)}
+
+    def __call__(self, *ports: np.ndarray) -> np.ndarray:
+        feed: dict[str, Any] = {
+            **dict(zip(self._ports, ports, strict=True)),
+            **self._fixed,
+            **self._state,
+        }
+        names = [
+            self._graph.outputs[0].name,
+            *(state.output for state in self._graph.states),
+        ]
+        output, *after = self._session.run(names, feed)
+        self._state = dict(zip(self._state, after, strict=True))
+        return np.asarray(output)
+
+
+def module_stepper(module: StreamingModule) -> TorchStepper:
+    """An encoder or decoder of a checkpoint."""
+    if not isinstance(module, Decoder):
+        return TorchStepper(module.step, module.init_state)
+
+    def step(latent: Tensor, *rest: Any) -> tuple[Tensor, State]:
+        silence = torch.zeros(1, 1, latent.shape[2] * module.hop)
+        noise, state = rest if module.needs_noise else (silence, rest[0])
+        return module.decode_step(latent, noise, torch.ones(1), state)
+
+    return TorchStepper(step, module.init_state)
+
+
+def script_stepper(data: bytes, path: str) -> TorchStepper:
+    """A TorchScript file. This runs code from the file."""
+    try:
+        module = load_script(data)
+    except RuntimeError as error:
+        raise BundleError(f"{path}: PyTorch cannot load it ({str(error).strip().splitlines()[0]})") from None
+    return TorchStepper(module.step, module.init_state)
+
+
+def stream(stepper: Stepper, ports: Sequence[np.ndarray], blocks: int, piece: int = 1) -> np.ndarray:
+    """Run from a fresh state, `piece` blocks a call (the last call may hold fewer); -> the whole output."""
+    stepper.reset()
+    sizes = [port.shape[-1] // blocks for port in ports]
+    outputs = []
+    for first in range(0, blocks, piece):
+        last = min(first + piece, blocks)
+        cut = [np.ascontiguousarray(p[..., first * n : last * n]) for p, n in zip(ports, sizes, strict=True)]
+        outputs.append(stepper(*cut))
+    return np.concatenate(outputs, axis=-1)
+
+
+# What a sample loop is told, before it draws: by a WaveNet's latent as it is, by a guided one's guide and mouth.
+
+
+Sampled = WaveNetDecoder | GuidedDecoder
+# two engines' tones differ by up to 1e-6 (of the bundled `live` model at -3 dBFS), their emphasised ones by 1.9e-6
+NEAR = 2e-6
+MIXED = 2
+
+
+class Told(NamedTuple):
+    """latent [B, D, T]; of a guided net also tones [B, N], the guide's classes [B, N], and `likely` [R, B, N]: classes
+    that another engine may have, for rounding decides where tones lie beside a border: the guide itself, the lower
+    class everywhere, the upper one, and mixtures."""
+
+    latent: Tensor
+    tones: Tensor | None = None
+    guide: Tensor | None = None
+    likely: Tensor | None = None
+
+
+@torch.no_grad()
+def told(decoder: Sampled, latent_BDT: Tensor) -> Told:
+    """From a fresh state, hop by hop as `decode_step` of one hop does it: to the last bit."""
+    if not isinstance(decoder, GuidedDecoder):
+        return Told(latent_BDT)
+    state, pieces = decoder.init_state(latent_BDT.shape[0]), []
+    last = state[decoder.guide_states + decoder.mouth_states]
+    for frame in latent_BDT.split(1, dim=2):
+        *heard, state = decoder.hear(frame, state)
+        pieces.append(heard)
+    z, tones, guide = (torch.cat(part, dim=-1) for part in zip(*pieces, strict=True))
+    return Told(z, tones, guide, _likely(decoder, tones, guide, last))
+
+
+def _likely(decoder: GuidedDecoder, tones_BN: Tensor, guide_BN: Tensor, last_B1: Tensor) -> Tensor:
+    lifted = decoder.emphasis.lift(tones_BN, last_B1)[0]
+    classes = decoder.wavenet.classes
+    lower, upper = (mulaw_encode(decoder.drive * (lifted + x), classes) for x in (-NEAR, NEAR))
+    random = torch.Generator().manual_seed(0)
+    mixed = [torch.rand(guide_BN.shape, generator=random) < 0.5 for _ in range(MIXED)]
+    return torch.stack([guide_BN, lower, upper, *(torch.where(m, lower, upper) for m in mixed)])
+
+
+def sound_classes(decoder: Sampled, audio_BN: Tensor) -> Tensor:
+    """Sound from its first sample on, as the net would have drawn it."""
+    if isinstance(decoder, GuidedDecoder):
+        return decoder.classes_of(audio_BN, audio_BN.new_zeros([len(audio_BN), 1]))[0]
+    return mulaw_encode(audio_BN, decoder.classes)
+
 
 SECONDS = 0.5
 SAMPLED_SECONDS = 0.06  # autoregressive decoders are slow here, and every sample is a test of its own

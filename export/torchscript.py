@@ -17,8 +17,8 @@ import zipfile
 import torch
 from torch import Tensor, nn
 
-from umtn.decoders.base import Decoder
-from umtn.streaming import StreamingModule
+from umtn.model.decoders.base import Decoder
+from umtn.model.streaming import StreamingModule
 
 __all__ = ["load_script", "script_decoder", "script_encoder", "script_module"]
 

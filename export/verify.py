@@ -15,12 +15,11 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from export.analysis import TOLERANCE
-from export.bundle import Bundle, BundleError, Domain, agreed
+from export.bundle.bundle import Bundle, BundleError, Domain, agreed
 from export.freeze import pick_domains, streaming_encoder
-from export.guidance import Sampled, sound_classes, told
-from export.live_weights import (
+from export.native_weights import (
     ENCODER_WEIGHTS,
+    TOLERANCE,
     analysis_error,
     differing,
     encoder_parameters,
@@ -30,15 +29,24 @@ from export.live_weights import (
     parameters,
     weights_path,
 )
-from export.probe import test_signal
-from export.steppers import OnnxStepper, Stepper, module_stepper, script_stepper, stream
-from umtn.decoders.base import Decoder
-from umtn.decoders.guided import GuidedDecoder, net_of
-from umtn.decoders.wavenet import draw
-from umtn.mulaw import mulaw_decode
-from umtn.pitch_encoder import ear_of
-from umtn.streaming import StreamingModule
-from umtn.translator import Translator
+from export.probe import (
+    OnnxStepper,
+    Sampled,
+    Stepper,
+    module_stepper,
+    script_stepper,
+    sound_classes,
+    stream,
+    test_signal,
+    told,
+)
+from umtn.model.companding import mulaw_decode
+from umtn.model.decoders.base import Decoder
+from umtn.model.decoders.guided import GuidedDecoder, net_of
+from umtn.model.decoders.wavenet import draw
+from umtn.model.pitch_encoder import ear_of
+from umtn.model.streaming import StreamingModule
+from umtn.model.translator import Translator
 
 __all__ = ["LIMIT", "Row", "format_table", "verify"]
 

@@ -1,6 +1,6 @@
 """`python -m realtime` is `python -m realtime.run`."""
 
-from realtime.interrupts import hold_interrupts
+from realtime.shared.interrupts import hold_interrupts
 
 if __name__ == "__main__":
     hold_interrupts()

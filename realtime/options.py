@@ -4,27 +4,98 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import math
+import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from typing import NoReturn
 
-from realtime.arguments import (
-    DEFAULT_BUNDLE,
-    MAX_BLOCK,
-    MAX_RATE_HZ,
-    MAX_SLACK,
-    MIN_BLOCK,
-    MIN_RATE_HZ,
-    SentenceParser,
-    finite,
-    whole,
-)
-from realtime.errors import UserError
-from realtime.parameters import PARAMETERS, Parameter
+from realtime.shared.audio_config import MAX_SLACK
+from realtime.shared.parameters import PARAMETERS, Parameter
+from umtn.errors import UserError
 
-__all__ = ["build_parser", "find_bundle", "parse", "pick_domain"]
+__all__ = [
+    "DEFAULT_BUNDLE",
+    "MAX_BLOCK",
+    "MAX_RATE_HZ",
+    "MAX_SLACK",
+    "MIN_BLOCK",
+    "MIN_RATE_HZ",
+    "SentenceParser",
+    "add_sound",
+    "build_parser",
+    "exit_code",
+    "finite",
+    "parse",
+    "pick_domain",
+    "whole",
+]
 
-BUNDLES = Path(__file__).parent / "bundles"
-FILE_ENDINGS = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".w64", ".caf", ".opus", ".rf64")
+
+# What the command lines of this package share: one sentence for bad input, readers of numbers, options of sound.
+
+
+DEFAULT_BUNDLE = "live"
+MIN_BLOCK, MAX_BLOCK = 32, 4096
+MIN_RATE_HZ, MAX_RATE_HZ = 8000, 192000
+
+
+class SentenceParser(argparse.ArgumentParser):
+    """Complains in one sentence, like everything else here."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(message.removeprefix("argument "))
+
+
+def exit_code(program: Callable[[], int]) -> int:
+    """What the program returns; 2 and a sentence for bad input, 0 for Ctrl-C."""
+    try:
+        return program()
+    except ValueError as error:  # UserError and BundleError: a sentence each
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 0
+
+
+def add_sound(parser: argparse.ArgumentParser) -> None:
+    """Which devices, in which blocks, with which model: for programs that look at a show before it runs."""
+    add = parser.add_argument
+    add("--in", dest="input", default="mic", metavar="IN", help="a device's name or number (default: mic)")
+    add("--out", dest="output", default="default", metavar="OUT", help="a device's name or number")
+    add("--block", type=whole(MIN_BLOCK, MAX_BLOCK), default=128, metavar="N",
+        help="samples in a block, as the show will run (default: 128)")  # fmt: skip
+    add("--slack", type=whole(0, MAX_SLACK), default=1, metavar="N", help="as the show will run (default: 1)")
+    add("--rate", type=whole(MIN_RATE_HZ, MAX_RATE_HZ), metavar="HZ",
+        help="sample rate (default: the device's own)")  # fmt: skip
+    add(
+        "--bundle",
+        default=DEFAULT_BUNDLE,
+        help=f"a .umtn file or a shipped one's name (default: {DEFAULT_BUNDLE})",
+    )
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """A reader for argparse; it puts the option's name before the sentence."""
+
+    def read(text: str) -> int:
+        number = finite(text)
+        if number != int(number) or not low <= number <= high:
+            raise argparse.ArgumentTypeError(f"takes a whole number from {low} to {high}, but {text} came")
+        return int(number)
+
+    return read
+
+
+def finite(text: str) -> float:
+    """A finite number, for argparse."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"takes a number, but {text!r} came")
+    return number
+
 
 EXAMPLES = """examples:
   python -m realtime.run --in mic --to strings            play
@@ -193,22 +264,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def find_bundle(name: str) -> Path:
-    """The file itself, or the shipped bundle of that name."""
-    path = Path(name).expanduser()
-    if path.is_file():
-        return path
-    shipped = sorted(p.stem for p in BUNDLES.glob("*.umtn"))
-    if name in shipped:
-        return BUNDLES / f"{name}.umtn"
-    if path.is_dir():
-        raise UserError(f"--bundle {name} is a folder; a .umtn file is wanted")
-    near = difflib.get_close_matches(name, shipped, 1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    listed = f"shipped are {', '.join(shipped)}" if shipped else "none is shipped here"
-    raise UserError(f"no bundle {name!r}: neither a file nor a shipped name ({listed}){hint}")
-
-
 def pick_domain(wanted: str | None, domains: tuple[str, ...]) -> int:
     """Index of the wanted domain (the first if none is given); UserError lists the known ones."""
     if wanted is None:
@@ -218,8 +273,3 @@ def pick_domain(wanted: str | None, domains: tuple[str, ...]) -> int:
     near = difflib.get_close_matches(wanted.lower(), domains, 1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise UserError(f"no domain {wanted!r} in this bundle, which has {', '.join(domains)}{hint}")
-
-
-def names_a_file(output: str) -> bool:
-    """True if --out (or --in) names a sound file rather than a device."""
-    return output.lower().endswith(FILE_ENDINGS)

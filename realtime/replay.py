@@ -16,17 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from export.bundle import Bundle
-from realtime.audio.cells import CELLS, DomainMap, default_cells, put
-from realtime.audio.containers import FULL_SCALE, quantised
-from realtime.audio.journal import read_journal
-from realtime.audio.player import Incoming, Player
-from realtime.audio.restore import restore
-from realtime.audio.rights import flush_denormals
-from realtime.audio.signal_path import MAX_CALL, SignalPath
-from realtime.audio.takes import beside
+from export.bundle.bundle import Bundle
+from realtime.dsp.controls import CELLS, DomainMap, default_cells, put
+from realtime.dsp.model_crossfade import Incoming, Player
+from realtime.dsp.signal_path import MAX_CALL, SignalPath
 from realtime.engines import load_engine
-from realtime.errors import UserError
+from realtime.recording.restore import restore
+from realtime.recording.sound_writers import FULL_SCALE, quantised
+from realtime.recording.take_files import beside, read_journal
+from realtime.shared.scheduling import flush_denormals
+from umtn.errors import UserError
 
 __all__ = ["Replayed", "main", "replay"]
 

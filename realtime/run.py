@@ -7,7 +7,7 @@ so that nothing heavy may be imported at the top.
 
 from __future__ import annotations
 
-from realtime.interrupts import hold_interrupts, release_interrupts
+from realtime.shared.interrupts import hold_interrupts, release_interrupts
 
 if __name__ == "__main__":  # before the other imports: Ctrl-C could come in the middle of them
     hold_interrupts()
@@ -19,11 +19,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from realtime.options import DEFAULT_BUNDLE, find_bundle, names_a_file, parse, pick_domain
+from realtime.options import DEFAULT_BUNDLE, parse, pick_domain
+from realtime.shared.audio_config import find_bundle, names_a_file
 
 if TYPE_CHECKING:
-    from realtime.audio.config import AudioConfig
-    from realtime.performance import Performance
+    from realtime.app import Performance
+    from realtime.shared.audio_config import AudioConfig
     from realtime.surfaces import Wanted
 
 __all__ = ["main"]
@@ -57,8 +58,8 @@ def _play(options: argparse.Namespace) -> int:
 
 def _prepare(options: argparse.Namespace) -> Performance:
     """Everything that can be wrong without a device is found here."""
-    from export.bundle import Bundle
-    from realtime.performance import Performance
+    from export.bundle.bundle import Bundle
+    from realtime.app import Performance
 
     path = find_bundle(options.bundle or DEFAULT_BUNDLE)
     manifest = Bundle.open(path).manifest
@@ -104,13 +105,13 @@ def _replay(options: argparse.Namespace) -> int:
 
 
 def _parameter_names() -> set[str]:
-    from realtime.parameters import PARAMETERS
+    from realtime.shared.parameters import PARAMETERS
 
     return {p.name for p in PARAMETERS}
 
 
 def _config(options: argparse.Namespace, bundle: str) -> AudioConfig:
-    from realtime.audio.config import AudioConfig
+    from realtime.shared.audio_config import AudioConfig
 
     return AudioConfig(
         bundle=bundle,
@@ -137,7 +138,7 @@ def _list() -> int:
 
 
 def _stop(name: str) -> int:
-    from realtime.shared import SharedState
+    from realtime.shared.memory import SharedState
 
     shared = SharedState.attach(name)
     shared.stop_flag = True

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from realtime.control.bind import bind_tcp
 from realtime.control.namespace import Namespace
-from realtime.control.osc import OscServer
-from realtime.errors import UserError
+from realtime.control.osc.server import OscServer
+from realtime.control.server_thread import bind_tcp
+from umtn.errors import UserError
 
 if TYPE_CHECKING:
-    from realtime.control.http import HttpServer
-    from realtime.control.keys import Keys
-    from realtime.control.midi import Midi
-    from realtime.control.presets import Presets
+    from realtime.control.midi.receiver import Midi
+    from realtime.control.presets.presets import Presets
+    from realtime.control.terminal.keyboard import Keys
+    from realtime.control.web.server import HttpServer
 
 __all__ = ["Surfaces", "Wanted"]
 
@@ -76,13 +76,13 @@ class Surfaces:
         if wanted.web:
             self._listening = self._bind_web(*wanted.web)
         if wanted.presets:
-            from realtime.control.presets import Presets
+            from realtime.control.presets.presets import Presets
 
             self.presets = Presets(
                 self._namespace, wanted.presets if isinstance(wanted.presets, Path) else None
             )
         if wanted.midi:
-            from realtime.control.midi import Midi
+            from realtime.control.midi.receiver import Midi
 
             self.midi = Midi(self._namespace, wanted.midi, wanted.midi_map)
 
@@ -104,8 +104,8 @@ class Surfaces:
     def _make_web(self, listening: socket.socket, token: str | None) -> HttpServer | None:
         """The HTTP library takes half a second to import: the sound is on its way by then."""
         try:
-            from realtime.control.http import HttpServer
-            from realtime.control.oscquery import OscQuery
+            from realtime.control.web.oscquery import OscQuery
+            from realtime.control.web.server import HttpServer
         except ImportError as error:
             self._say(f"no web page: the package {error.name} is missing (pip install {error.name})")
             listening.close()
@@ -145,7 +145,7 @@ class Surfaces:
 
     def _announce(self) -> None:
         """mDNS for what other machines can reach; on loopback there is nobody to tell."""
-        from realtime.control.discovery import Discovery
+        from realtime.control.web.discovery import Discovery
 
         osc = (str(self.osc.host), int(self.osc.port)) if self.osc else None
         web = (str(self.web.host), int(self.web.port)) if self.web else None
@@ -160,7 +160,7 @@ class Surfaces:
     def play(self, on_quit: Callable[[], None]) -> None:
         """The sound is there: the keyboard may be read."""
         if self._wanted.keys:
-            from realtime.control.keys import Keys
+            from realtime.control.terminal.keyboard import Keys
 
             save = self.presets.save_new if self.presets else None
             self.keys = Keys(self._namespace, on_quit, self._say, save)
@@ -200,7 +200,7 @@ class Surfaces:
             told[0] += f"   MIDI from {self.midi.port}"
         if self.web is None:
             return told
-        from realtime.control.qr import qr_lines
+        from realtime.control.web.server import qr_lines
 
         told[0] += f"   page {self.web.url}"
         return told + (qr_lines(self.web.url, colour) if self._wanted.web_token or self.web.token else [])

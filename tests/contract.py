@@ -1,4 +1,4 @@
-"""The contract of every streaming module, checked by running it: see `umtn/streaming.py`.
+"""The contract of every streaming module, checked by running it: see `umtn/model/streaming.py`.
 
 Shape legend: B stream, C channel, P pitch, T time (always last).
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from umtn.streaming import State, StreamingModule
+from umtn.model.streaming import State, StreamingModule
 
 __all__ = ["check_contract", "stream"]
 

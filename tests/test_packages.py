@@ -1,4 +1,4 @@
-"""The house's one direction: realtime -> export.bundle, never torch; imports cost nothing."""
+"""The house's one direction: realtime -> export.bundle.bundle, never torch; imports cost nothing."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
     [
         ("realtime.run", ("torch", "onnxruntime", "umtn", "sounddevice")),
         ("realtime.audio.process", ("torch", "umtn")),
-        ("export.bundle", ("torch", "onnx", "umtn")),
+        ("export.bundle.bundle", ("torch", "onnx", "umtn")),
         ("umtn", ("torch", "numpy")),
-        ("umtn.translator", ("onnx", "sounddevice", "pythonosc", "realtime", "export")),
+        ("umtn.model.translator", ("onnx", "sounddevice", "pythonosc", "realtime", "export")),
     ],
 )
 def test_imports_keep_the_direction(imported: str, foreign: tuple[str, ...]) -> None:

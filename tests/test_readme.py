@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from realtime import options
-from realtime.parameters import markdown_table
+from realtime.shared.parameters import markdown_table
 from umtn.__main__ import build_parser
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
@@ -31,11 +31,11 @@ def test_commands_parse(command: str) -> None:
     else:
         assert module in (
             "export",
-            "realtime.bench",
+            "benchmarks",
             "realtime.doctor",
             "realtime.latency",
-            "realtime.native",
-            "realtime.hosts",
+            "umtn.native",
+            "realtime.patches",
         ), f"the README names an unknown program: {module}"
 
 

@@ -7,7 +7,7 @@ import argparse
 import os
 import sys
 
-from umtn import cli_add_domain, cli_contest, cli_data, cli_evaluate, cli_train, cli_translate
+from umtn.cli import add_domain, data, evaluate, experiments, train, translate
 from umtn.errors import UserError
 
 
@@ -15,7 +15,7 @@ def build_parser() -> argparse.ArgumentParser:
     """All commands and their options."""
     parser = argparse.ArgumentParser(prog="python -m umtn", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (cli_data, cli_train, cli_translate, cli_evaluate, cli_contest, cli_add_domain):
+    for module in (data, train, translate, evaluate, experiments, add_domain):
         module.register(commands)
     return parser
 

@@ -13,8 +13,8 @@ from tempfile import TemporaryDirectory
 import soundfile
 
 from realtime import run
-from realtime.audio.files import DEMO
-from umtn.evaluation.figures import draw_pair
+from realtime.audio.sound_files import DEMO
+from umtn.evaluation.examples import draw_pair
 
 HERE = Path(__file__).parent
 

@@ -23,10 +23,10 @@ from PIL import Image
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from realtime.control.http import HttpServer  # noqa: E402
 from realtime.control.namespace import Namespace  # noqa: E402
+from realtime.control.web.server import HttpServer  # noqa: E402
 from realtime.run import main as play  # noqa: E402
-from realtime.shared import SharedState  # noqa: E402
+from realtime.shared.memory import SharedState  # noqa: E402
 from tests.realtime.control.chromium import Chromium  # noqa: E402
 from tests.realtime.control.fakestage import Stage  # noqa: E402
 

@@ -19,13 +19,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from realtime.audio.ahead import BLOCKS_AHEAD
-from realtime.audio.config import AudioConfig
-from realtime.audio.recording import Tape
-from realtime.audio.swap import Loader, same_again
-from realtime.audio.takes import default_name
-from realtime.audio.worker import Worker
-from realtime.errors import UserError
+from realtime.audio.block_processor import Worker
+from realtime.audio.model_loader import Loader, same_again
+from realtime.audio.render_ahead import BLOCKS_AHEAD
+from realtime.recording.recorder import Tape
+from realtime.recording.take_files import default_name
+from realtime.shared.audio_config import AudioConfig
+from umtn.errors import UserError
 
 __all__ = ["Commands"]
 

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from realtime.errors import UserError
+from umtn.errors import UserError
 
 __all__ = ["Device", "available", "check_format", "list_devices", "portaudio", "resolve"]
 

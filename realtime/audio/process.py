@@ -22,11 +22,19 @@ from multiprocessing.connection import Connection  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
-from export.bundle import Bundle, BundleError  # noqa: E402
-from realtime.audio.ahead import BLOCKS_AHEAD  # noqa: E402
-from realtime.audio.background import step_back  # noqa: E402
+from export.bundle.bundle import Bundle, BundleError  # noqa: E402
+from realtime.audio.block_processor import Worker  # noqa: E402
 from realtime.audio.commands import Commands  # noqa: E402
-from realtime.audio.config import (  # noqa: E402
+from realtime.audio.devices import Device, check_format, portaudio, resolve  # noqa: E402
+from realtime.audio.model_loader import describe  # noqa: E402
+from realtime.audio.render_ahead import BLOCKS_AHEAD  # noqa: E402
+from realtime.audio.sound_files import FileSource, ReadAhead, file_rate, sound_path  # noqa: E402
+from realtime.audio.stream import CLOCK_BLOCKS, CallbackStream, SoftwareClock, Stream  # noqa: E402
+from realtime.dsp.signal_path import SignalPath  # noqa: E402
+from realtime.engines import load_engine  # noqa: E402
+from realtime.recording.sound_writers import WavRecorder  # noqa: E402
+from realtime.shared.audio_config import (  # noqa: E402
+    FILE_ENDINGS,
     MAX_BLOCK,
     MAX_RATE_HZ,
     MAX_SLACK,
@@ -34,19 +42,14 @@ from realtime.audio.config import (  # noqa: E402
     MIN_RATE_HZ,
     AudioConfig,
 )
-from realtime.audio.devices import Device, check_format, portaudio, resolve  # noqa: E402
-from realtime.audio.files import FileSource, ReadAhead, file_rate, sound_path  # noqa: E402
-from realtime.audio.rights import flush_denormals, request_realtime  # noqa: E402
-from realtime.audio.signal_path import SignalPath  # noqa: E402
-from realtime.audio.stream import CLOCK_BLOCKS, CallbackStream, SoftwareClock, Stream  # noqa: E402
-from realtime.audio.swap import describe  # noqa: E402
-from realtime.audio.wav import WavRecorder  # noqa: E402
-from realtime.audio.worker import Worker  # noqa: E402
-from realtime.engines import load_engine  # noqa: E402
-from realtime.errors import UserError  # noqa: E402
-from realtime.loop_store import stored_loop_ms  # noqa: E402
-from realtime.options import FILE_ENDINGS  # noqa: E402
-from realtime.shared import SharedState, SharedStateError  # noqa: E402
+from realtime.shared.latency_store import stored_loop_ms  # noqa: E402
+from realtime.shared.memory import SharedState, SharedStateError  # noqa: E402
+from realtime.shared.scheduling import (  # noqa: E402
+    flush_denormals,
+    request_realtime,
+    step_back,
+)
+from umtn.errors import UserError  # noqa: E402
 
 __all__ = ["run_audio"]
 

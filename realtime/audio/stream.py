@@ -16,11 +16,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from realtime.audio.ahead import Ahead, spread
+from realtime.audio.block_processor import Timing, Worker
 from realtime.audio.devices import Device
-from realtime.audio.rights import raise_thread
-from realtime.audio.signal_path import MAX_CALL
-from realtime.audio.worker import Timing, Worker
+from realtime.audio.render_ahead import Ahead, spread
+from realtime.dsp.signal_path import MAX_CALL
+from realtime.shared.scheduling import raise_thread
 
 __all__ = ["CLOCK_BLOCKS", "SLOW_US", "CallbackStream", "SkipDetector", "SoftwareClock", "Stream"]
 

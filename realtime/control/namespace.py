@@ -7,23 +7,233 @@ Threading model: any thread may call anything; tables are replaced as a whole, n
 
 from __future__ import annotations
 
+import difflib
 import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from realtime.audio.room import Room
-from realtime.control import routes
-from realtime.control.contest import Contest
-from realtime.control.pattern import is_pattern, literal_start, matches
-from realtime.control.routes import ERROR, NORMALIZED, NOTHING, Reply, Route, Setter, Value
-from realtime.control.values import BadValue, Nearest, as_index, as_number, quoted
-from realtime.parameters import FAMILIES, MAX_LATENT, PREFIX, STATUS, Family, Parameter, Status, with_domains
-from realtime.shared import PARAMETER_INDEX, SharedState
+from realtime.control.address_pattern import is_pattern, literal_start, matches
+from realtime.control.conflicts import Contest
+from realtime.control.values import BadValue, Nearest, as_index, as_number, one_number, quoted
+from realtime.shared.memory import PARAMETER_INDEX, SharedState
+from realtime.shared.parameters import (
+    FAMILIES,
+    MAX_LATENT,
+    PREFIX,
+    STATUS,
+    Family,
+    Parameter,
+    Status,
+    with_domains,
+)
+from realtime.shared.scheduling import Room
+from umtn.errors import UserError
 
-__all__ = ["ERROR", "Action", "Added", "BadValue", "Namespace", "Reply", "Value", "quoted"]
+if TYPE_CHECKING:
+    pass
+    pass
+
+__all__ = [
+    "Action",
+    "Added",
+    "BadValue",
+    "ERROR",
+    "NORMALIZED",
+    "NOTHING",
+    "Namespace",
+    "Reply",
+    "Route",
+    "Setter",
+    "VALUES",
+    "Value",
+    "family_members",
+    "find_parameter",
+    "known_parameter",
+    "member",
+    "nearest",
+    "quoted",
+]
+
+
+# What one address does: a route takes a message's arguments, acts, and returns the replies.
+#
+# A route never raises on bad input, and nothing moves unless the whole message is right.
+
+
+ERROR = "/error"
+NORMALIZED = "/normalized"
+
+Value = float | int | str
+Reply = tuple[str, tuple[Value, ...]]
+Route = Callable[[Sequence[object]], list[Reply]]
+Setter = Callable[[float], list[Reply]]
+NOTHING: list[Reply] = []
+
+
+def value_route(space: Namespace, parameter: Parameter) -> Route:
+    """One argument sets, none asks."""
+
+    def route(arguments: Sequence[object]) -> list[Reply]:
+        if len(arguments) == 1:
+            return space.set(parameter, arguments[0])
+        if not arguments:
+            return [(parameter.address, (space.value(parameter),))]
+        return _too_many(parameter.address, arguments)
+
+    return route
+
+
+def setter(space: Namespace, parameter: Parameter) -> Setter:
+    """The shortest way from a number to the shared memory, for messages that come by the thousand."""
+    if parameter.kind != "float" or parameter.stored.startswith("blend/"):
+        return lambda number: space.set(parameter, number)
+    low, high, cell, shared = parameter.low, parameter.high, parameter.stored, space.shared
+
+    def quick(number: float) -> list[Reply]:
+        if low <= number <= high:  # False for NaN
+            shared.set(cell, number)
+            return NOTHING
+        return space.set(parameter, number)
+
+    return quick
+
+
+def normalized_route(space: Namespace, parameter: Parameter) -> Route:
+    """The same parameter as a dial from 0 to 1."""
+    address = parameter.address + NORMALIZED
+
+    def route(arguments: Sequence[object]) -> list[Reply]:
+        if not arguments:
+            return [(address, (space.position(parameter),))]
+        try:
+            position = one_number(address, arguments)
+        except BadValue as error:
+            return [(ERROR, (str(error),))]
+        replies = space.store(parameter, parameter.denormalize(position))
+        if replies or 0.0 <= position <= 1.0:
+            return replies
+        return [(ERROR, (f"{address} takes 0 to 1, but {position:g} came; it was clipped",))]
+
+    return route
+
+
+def event_route(space: Namespace, parameter: Parameter) -> Route:
+    """A press is counted in the shared memory."""
+
+    def route(arguments: Sequence[object]) -> list[Reply]:
+        try:
+            # A button sends 1 when pressed and 0 when let go; only the press counts.
+            pressed = _bare(arguments) or one_number(parameter.address, arguments) > 0
+        except BadValue as error:
+            return [(ERROR, (str(error),))]
+        if pressed:
+            space.shared.set(parameter.stored, space.shared.get(parameter.stored) + 1)
+        return NOTHING
+
+    return route
+
+
+def action_route(space: Namespace, parameter: Parameter) -> Route:
+    """Something that the control process does; its answer, or why not, goes to the sender."""
+    address = parameter.address
+
+    def route(arguments: Sequence[object]) -> list[Reply]:
+        action = space.actions.get(parameter.name)
+        if action is None:
+            return [(ERROR, (f"{address} is not available in this session",))]
+        if len(arguments) > 1:
+            return _too_many(address, arguments)
+        try:
+            if _released(parameter, arguments):
+                return NOTHING
+            text = action(_action_argument(parameter, arguments))
+        except ValueError as error:
+            return [(ERROR, (str(error),))]
+        return [(address, (text,))] if text else NOTHING
+
+    return route
+
+
+def list_route(space: Namespace, family: Family) -> Route:
+    """A list sets the channels from 0 on, all or none; without arguments all are told."""
+
+    def route(arguments: Sequence[object]) -> list[Reply]:
+        if not arguments:
+            return [(family.address, space.family(family))]
+        if len(arguments) > space.latent_channels:
+            text = f"{family.address} takes up to {space.latent_channels} numbers, but {len(arguments)} came"
+            return [(ERROR, (f"{text}; nothing was set",))]
+        if not all(isinstance(a, (int, float)) and math.isfinite(a) for a in arguments):
+            return [(ERROR, (_first_bad(family, arguments),))]
+        numbers = np.array(arguments, np.float64)
+        clipped = np.clip(numbers, family.low, family.high)
+        space.shared.parameters[space.cells_of(family)][: len(clipped)] = clipped
+        outside = int((clipped != numbers).sum())
+        if not outside:
+            return NOTHING
+        text = (
+            f"{family.address} takes {family.low:g} to {family.high:g}; {outside} of {len(numbers)} clipped"
+        )
+        return [(ERROR, (text,))]
+
+    return route
+
+
+def _first_bad(family: Family, arguments: Sequence[object]) -> str:
+    """Which number of a list is none."""
+    try:
+        for i, argument in enumerate(arguments):
+            as_number(f"{family.address}/{i}", argument)
+    except BadValue as error:
+        return str(error)
+    return f"{family.address} takes numbers; nothing was set"
+
+
+def status_route(space: Namespace, status: Status) -> Route:
+    """A figure that can only be asked for."""
+
+    def route(arguments: Sequence[object]) -> list[Reply]:
+        if arguments:
+            return [(ERROR, (f"{status.address} can only be read; send it without arguments",))]
+        return [(status.address, (space.status_value(status),))]
+
+    return route
+
+
+def _bare(arguments: Sequence[object]) -> bool:
+    """Nothing, or OSC's nil: a bang."""
+    return not arguments or (len(arguments) == 1 and arguments[0] is None)
+
+
+def _too_many(address: str, arguments: Sequence[object]) -> list[Reply]:
+    return [(ERROR, (f"{address} takes one argument, but {len(arguments)} came; nothing was set",))]
+
+
+def _released(parameter: Parameter, arguments: Sequence[object]) -> bool:
+    """A button sends 1 when pressed and 0 when let go; only the press counts."""
+    plain = parameter.argument in ("", "text?") and not _bare(arguments) and not isinstance(arguments[0], str)
+    return plain and as_number(parameter.address, arguments[0]) <= 0
+
+
+def _action_argument(parameter: Parameter, arguments: Sequence[object]) -> str | bool | None:
+    """What the action gets: its text, a switch's on or off, or None."""
+    value = arguments[0] if arguments else None
+    if isinstance(value, str) and parameter.argument:
+        return value
+    if parameter.argument == "text":
+        if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
+            return str(int(value))  # a place in the set list, from a controller that sends numbers only
+        came = "nothing" if value is None else type(value).__name__ + " " + quoted(value)
+        raise BadValue(f"{parameter.address} takes a name, but {came} came")
+    if parameter.argument == "switch":
+        if value is None:
+            raise BadValue(f"{parameter.address} takes 0, 1 or a name, but nothing came")
+        return as_number(parameter.address, value) > 0
+    return None
+
 
 MAX_PATTERN = 128
 _MAX_CACHED = 256
@@ -80,7 +290,7 @@ class Namespace:
         self._valued = (valued, cells)
         self.channels = {p.address: p for f in FAMILIES for p in self._channels_of(f)}
         self.setters: dict[str, Setter] = {
-            p.address: routes.setter(self, p) for p in (*valued, *self.channels.values())
+            p.address: setter(self, p) for p in (*valued, *self.channels.values())
         }
         for p in valued:
             if p.kind == "choice" and self.shared.get(p.stored) > p.high:
@@ -94,14 +304,14 @@ class Namespace:
 
     def _tabulate(self) -> None:
         table: dict[str, Route] = {}
-        make = {"event": routes.event_route, "action": routes.action_route}
+        make = {"event": event_route, "action": action_route}
         for p in self.parameters:
-            table[p.address] = make.get(p.kind, routes.value_route)(self, p)
+            table[p.address] = make.get(p.kind, value_route)(self, p)
             if p.kind not in make:
-                table[p.address + NORMALIZED] = routes.normalized_route(self, p)
-        table.update({s.address: routes.status_route(self, s) for s in STATUS})
+                table[p.address + NORMALIZED] = normalized_route(self, p)
+        table.update({s.address: status_route(self, s) for s in STATUS})
         if self.latent_channels:
-            table.update({f.address: routes.list_route(self, f) for f in FAMILIES})
+            table.update({f.address: list_route(self, f) for f in FAMILIES})
         table.update({address: added.route for address, added in self.added.items()})
         self.routes = table
         self._matched: dict[tuple[str, bool], tuple[str, ...]] = {}
@@ -138,9 +348,9 @@ class Namespace:
         """Numbered parameters (latent/scale/17) are not in the table of routes: there are hundreds."""
         parameter = self.channels.get(address)
         if parameter is not None:
-            return routes.value_route(self, parameter)
+            return value_route(self, parameter)
         parameter = self.channels.get(address.removesuffix(NORMALIZED))
-        return None if parameter is None else routes.normalized_route(self, parameter)
+        return None if parameter is None else normalized_route(self, parameter)
 
     def _answer_pattern(self, pattern: str, arguments: Sequence[object]) -> list[Reply]:
         if len(pattern) > MAX_PATTERN:
@@ -280,3 +490,51 @@ def _shown(parameter: Parameter, number: float) -> Value:
     if parameter.kind == "choice" and 0 <= int(number) < len(parameter.choices):
         return parameter.choices[int(number)]
     return int(number) if parameter.kind in ("bool", "choice") else number
+
+
+# Finds what a name means in one session: a parameter of the table, or one of a numbered family.
+
+
+VALUES = ("float", "bool", "choice")  # the kinds that hold a value, other than events and actions
+_FAMILIES = {family.name: family for family in FAMILIES}
+
+
+def member(family: Family, number: int) -> Parameter:
+    """One of a family as a parameter of its own."""
+    return Parameter(
+        f"{family.name}/{number}", "float", family.low, family.high, "", family.default, "linear", 0.0,
+        family.description, None,
+    )  # fmt: skip
+
+
+def family_members(latent_channels: int) -> Iterator[Parameter]:
+    """All numbered parameters of a bundle with so many latent channels."""
+    for family in FAMILIES:
+        yield from (member(family, i) for i in range(min(latent_channels, family.count)))
+
+
+def find_parameter(namespace: Namespace, name: str) -> Parameter | None:
+    """The parameter of that name (`mix`) or address (`/umtn/mix`) in this session, or None."""
+    name = name.removeprefix(PREFIX).strip("/")
+    for parameter in namespace.parameters:
+        if parameter.name == name:
+            return parameter
+    head, _, number = name.rpartition("/")
+    if head not in _FAMILIES or not (number.isascii() and number.isdecimal() and len(number) < 6):
+        return None
+    return member(_FAMILIES[head], int(number)) if int(number) < namespace.latent_channels else None
+
+
+def nearest(namespace: Namespace, name: str) -> str:
+    """Advice for a name that nobody knows."""
+    names = [p.name for p in namespace.parameters]
+    near = difflib.get_close_matches(name.removeprefix(PREFIX)[:60], names, 1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def known_parameter(namespace: Namespace, name: str) -> Parameter:
+    """As find_parameter; UserError if there is none."""
+    parameter = find_parameter(namespace, name)
+    if parameter is None:
+        raise UserError(f"there is no parameter {name[:60]!r}{nearest(namespace, name)}")
+    return parameter

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Collection, Sequence
 
-from realtime.parameters import Parameter
+from realtime.shared.parameters import Parameter
 
 __all__ = ["BadValue", "Nearest", "as_index", "as_number", "quoted"]
 

@@ -1,5 +1,6 @@
 """Engines: a bundle, loaded and ready to be called block by block."""
 
-from realtime.engines.base import ENGINES, Engine, load_engine
+from realtime.engines.engine import Engine
+from realtime.engines.select import ENGINES, load_engine
 
 __all__ = ["ENGINES", "Engine", "load_engine"]

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnxruntime as ort
 
-from realtime.engines.buffers import BufferedEngine, StreamBuffers
-from realtime.errors import UserError
+from realtime.engines.engine import BufferedEngine, StreamBuffers
+from umtn.errors import UserError
 
 if TYPE_CHECKING:
-    from export.bundle import Bundle, Graph, State
+    from export.bundle.bundle import Bundle, Graph, State
 
 __all__ = ["GraphStepper", "OnnxEngine", "cuda_offered", "encoder_stepper"]
 

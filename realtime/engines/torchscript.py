@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from realtime.engines.buffers import BufferedEngine
-from realtime.errors import UserError
+from realtime.engines.engine import BufferedEngine
+from umtn.errors import UserError
 
 if TYPE_CHECKING:
-    from export.bundle import Bundle, Graph
+    from export.bundle.bundle import Bundle, Graph
 
 __all__ = ["TorchScriptEngine"]
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export import bundle as bundle_module
-from export.bundle import (
+from export.bundle import bundle as bundle_module
+from export.bundle.bundle import (
     Bundle,
     BundleError,
     Domain,
@@ -374,7 +374,9 @@ def test_unwritable_place(tmp_path: Path) -> None:
 
 
 def test_imports_neither_torch_nor_onnx() -> None:
-    code = "import sys, export.bundle; print([m for m in ('torch', 'onnx', 'umtn') if m in sys.modules])"
+    code = (
+        "import sys, export.bundle.bundle; print([m for m in ('torch', 'onnx', 'umtn') if m in sys.modules])"
+    )
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
     assert done.stdout.strip() == "[]"

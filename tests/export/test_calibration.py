@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from export.calibration import activation_maxima
+from export.native_weights import activation_maxima
 from export.probe import test_signal
-from umtn.decoders.wavenet import WaveNetDecoder
-from umtn.mulaw import mulaw_encode
-from umtn.presets import preset
-from umtn.translator import Translator
+from umtn.model.companding import mulaw_encode
+from umtn.model.decoders.wavenet import WaveNetDecoder
+from umtn.model.presets import preset
+from umtn.model.translator import Translator
 
 
 def test_maxima_of_every_layer() -> None:

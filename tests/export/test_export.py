@@ -17,16 +17,16 @@ import torch
 
 from export import freeze as freeze_module
 from export.__main__ import main
-from export.bundle import Bundle, BundleError, PitchLayout
+from export.bundle.bundle import Bundle, BundleError, PitchLayout
 from export.freeze import BEND, domain_id, freeze, pick_domains
-from export.steppers import OnnxStepper, stream
+from export.probe import OnnxStepper, stream
 from export.torchscript import load_script
 from export.verify import Row, format_table
 from tests.export.toys import Exported, make_checkpoint
-from umtn.checkpoint import load
-from umtn.decoders.live import LiveDecoder
-from umtn.presets import preset
-from umtn.translator import Translator
+from umtn.model.checkpoint import load
+from umtn.model.decoders.harmonic import LiveDecoder
+from umtn.model.presets import preset
+from umtn.model.translator import Translator
 
 
 @pytest.mark.parametrize("which", ["live", "wavenet", "guided"])

@@ -10,23 +10,22 @@ import numpy as np
 import pytest
 import torch
 
-from export import guidance
-from export.bundle import PROBE, Bundle, BundleError, PitchLayout, write_bundle
-from export.calibration import activation_maxima
+from export import probe as guidance
+from export.bundle.bundle import PROBE, Bundle, BundleError, PitchLayout, write_bundle
+from export.bundle.safetensors import read_safetensors
 from export.freeze import BEND
-from export.guidance import sound_classes, told
 from export.latency import measure_latency
-from export.probe import make_probe, test_signal, untied_noise
-from realtime.engines.tensors import read_safetensors
+from export.native_weights import activation_maxima
+from export.probe import make_probe, sound_classes, test_signal, told, untied_noise
 from tests.export.toys import Exported
-from umtn.checkpoint import load
-from umtn.decoders.guided import DRIVE, GuidedDecoder
 from umtn.errors import UserError
-from umtn.evaluation.players import open_player
-from umtn.mulaw import mulaw_encode
-from umtn.presets import preset
-from umtn.streaming import Delay, StreamingModule, StreamingSequential
-from umtn.translator import Translator
+from umtn.model.checkpoint import load
+from umtn.model.companding import mulaw_encode
+from umtn.model.decoders.guided import DRIVE, GuidedDecoder
+from umtn.model.presets import preset
+from umtn.model.streaming import Delay, StreamingModule, StreamingSequential
+from umtn.model.translator import Translator
+from umtn.offline import open_player
 
 
 @pytest.fixture

@@ -8,13 +8,20 @@ import numpy as np
 import pytest
 import torch
 
-from export.analysis import BINS, TOLERANCE, expanded, factorise, full_kernels
-from export.bundle import Bundle, write_bundle
-from export.live_weights import ENCODER_WEIGHTS, analysis_error
+from export.bundle.bundle import Bundle, write_bundle
+from export.native_weights import (
+    BINS,
+    ENCODER_WEIGHTS,
+    TOLERANCE,
+    analysis_error,
+    expanded,
+    factorise,
+    full_kernels,
+)
 from export.verify import verify
 from tests.export.toys import Exported
-from umtn.checkpoint import load
-from umtn.spectral import CausalSpectrum
+from umtn.model.checkpoint import load
+from umtn.model.semitone_spectrum import CausalSpectrum
 
 # rate, hop, lowest note, longest window
 SPECTRA = {"live": (24000, 128, 28, 4096), "tiny": (8000, 64, 48, 512), "other": (12000, 32, 60, 1024)}

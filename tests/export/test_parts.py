@@ -11,20 +11,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from export.bundle import BundleError
+from export.bundle.bundle import BundleError
 from export.latency import measure_latency, measure_onset_ms
-from export.onnx import export_decoder, export_encoder, initial_states, trace
-from export.probe import make_probe, test_signal, untied_noise
-from export.sample_loop import LARGE, export_wavenet
-from export.steppers import OnnxStepper, module_stepper, stream
+from export.onnx import LARGE, export_decoder, export_encoder, export_wavenet, initial_states, trace
+from export.probe import OnnxStepper, make_probe, module_stepper, stream, test_signal, untied_noise
 from export.verify import _draw_row, _is_tie
 from tests.contract import check_contract
 from tests.export.toys import HOP, Fold, Unfold
-from umtn.decoders.wavenet import WaveNetDecoder
-from umtn.layers import CausalConv1d, PitchGRU
-from umtn.presets import preset
-from umtn.streaming import Delay, State, StreamingModule, StreamingSequential
-from umtn.translator import build_decoder
+from umtn.model.decoders.wavenet import WaveNetDecoder
+from umtn.model.layers import CausalConv1d, PitchGRU
+from umtn.model.presets import preset
+from umtn.model.streaming import Delay, State, StreamingModule, StreamingSequential
+from umtn.model.translator import build_decoder
 
 RATE = 8000
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from export.__main__ import main
-from umtn.checkpoint import Progress, save
-from umtn.decoders.base import Decoder, fold_noise, unfold_noise
-from umtn.presets import preset
-from umtn.streaming import Delay, State, StreamingModule
-from umtn.translator import Translator
+from umtn.model.checkpoint import Progress, save
+from umtn.model.decoders.base import Decoder, fold_noise, unfold_noise
+from umtn.model.presets import preset
+from umtn.model.streaming import Delay, State, StreamingModule
+from umtn.model.translator import Translator
 
 HOP = 8
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from export.bundle import Bundle
-from realtime.audio.config import AudioConfig
-from realtime.performance import Performance
+from export.bundle.bundle import Bundle
+from realtime.app import Performance
+from realtime.shared.audio_config import AudioConfig
 from realtime.surfaces import Wanted
 
 

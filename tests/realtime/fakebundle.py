@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from export.bundle import Domain, Graph, Manifest, Port, Probe, State, write_bundle
+from export.bundle.bundle import Domain, Graph, Manifest, Port, Probe, State, write_bundle
 
 __all__ = ["write_fake_bundle"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from realtime import bench_reaction
-from realtime.bench_reaction import LEVEL, PERIOD, Onlooker, reaction
+from benchmarks import reaction as bench_reaction
+from benchmarks.reaction import LEVEL, PERIOD, Onlooker, reaction
 from tests.realtime.fakebundle import write_fake_bundle
 
 
@@ -52,7 +52,7 @@ def test_a_set_is_heard_in_a_running_instrument(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_bad_option_is_one_sentence_and_2() -> None:
-    command = [sys.executable, "-m", "realtime.bench", "--reaction", "--slack", "9"]
+    command = [sys.executable, "-m", "benchmarks", "--reaction", "--slack", "9"]
     done = subprocess.run(
         command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60, check=False
     )

@@ -10,17 +10,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from realtime import bench_stage, bench_switches
-from realtime import bench_stage_guests as guests
-from realtime import bench_stage_midi as midi
+from benchmarks import stage as bench_stage
+from benchmarks import stage as guests
+from benchmarks import stage as midi
+from benchmarks import switches
+from benchmarks.stage import FLOODED, Ledger, stage
 from realtime.audio.stream import SLOW_US
-from realtime.bench_stage import FLOODED, Ledger, stage
-from realtime.bench_witness import without_stalls
-from realtime.control.midi_targets import PICK_UP
-from realtime.errors import UserError
-from realtime.parameters import by_name
-from realtime.shared import PARAMETER_INDEX, SharedState
+from realtime.control.midi.mapping import PICK_UP
+from realtime.doctor.stalls import without_stalls
+from realtime.shared.memory import PARAMETER_INDEX, SharedState
+from realtime.shared.parameters import by_name
 from tests.realtime.fakebundle import write_fake_bundle
+from umtn.errors import UserError
 
 
 @pytest.fixture
@@ -102,7 +103,7 @@ def test_what_the_machine_did_is_taken_out_of_the_callbacks_time() -> None:
 def test_an_osc_head_and_a_number_are_a_message() -> None:
     import struct
 
-    from realtime.control.packet import decode
+    from realtime.control.osc.packet import decode
 
     for name in FLOODED:
         (message,) = decode(guests.head(f"/umtn/{name}") + struct.pack(">f", 0.25))
@@ -110,7 +111,7 @@ def test_an_osc_head_and_a_number_are_a_message() -> None:
 
 
 def test_a_click_is_seen(tmp_path: Path, shared: SharedState) -> None:
-    rig = bench_switches._Rig(write_fake_bundle(tmp_path / "fake.umtn"), "onnx", 256, shared, 0.5)
+    rig = switches._Rig(write_fake_bundle(tmp_path / "fake.umtn"), "onnx", 256, shared, 0.5)
     rig.set({})
     steady = rig.run()
     honest = rig.worker.block
@@ -127,7 +128,7 @@ def test_a_click_is_seen(tmp_path: Path, shared: SharedState) -> None:
 
 def test_every_kind_of_change_is_measured(tmp_path: Path) -> None:
     bundle = write_fake_bundle(tmp_path / "fake.umtn")
-    figures = bench_switches.switches(bundle, seconds=1.2)
+    figures = switches.switches(bundle, seconds=1.2)
     assert list(figures) == ["domain switch", "blend", "preset recall", "freeze", "panic", "hot swap"]
     assert all(f["steady"] > 0 and f["changing"] > 0 and f["ratio"] > 0 for f in figures.values())
     assert figures["hot swap"]["swaps"] >= 1

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from realtime import doctor
 from realtime.audio.devices import Device
-from realtime.checkup import cost, machine, ports, power, sound
-from realtime.checkup.finding import Finding, ok, page, stop, warn, would_stop
-from realtime.engines.base import UNCOMPILED
-from realtime.loop_store import remember_loop
+from realtime.doctor import cost, machine, ports, sound
+from realtime.doctor import report as doctor
+from realtime.doctor.finding import Finding, ok, page, stop, warn, would_stop
+from realtime.engines.select import UNCOMPILED
+from realtime.shared.latency_store import remember_loop
 from tests.realtime.fakebundle import write_fake_bundle
 
 JACK = "system, JACK Audio Connection Kit"
@@ -85,7 +85,7 @@ def test_rights() -> None:
     ],
 )
 def test_governors(governors: list[str], level: str) -> None:
-    finding = power.judge_governors(governors)
+    finding = machine.judge_governors(governors)
     assert finding.level == level and ("cpupower" in finding.mend) == (level == "warn")
 
 
@@ -94,7 +94,7 @@ def test_governors(governors: list[str], level: str) -> None:
     [(None, None, "ok"), (False, 80, "ok"), (True, 80, "warn"), (True, None, "warn"), (True, 12, "stop")],
 )
 def test_battery(battery: bool | None, percent: int | None, level: str) -> None:
-    assert power.judge_battery(battery, percent).level == level
+    assert machine.judge_battery(battery, percent).level == level
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_battery(battery: bool | None, percent: int | None, level: str) -> None:
     ],
 )
 def test_what_macos_says_of_its_power(battery: str, settings: str, level: str) -> None:
-    assert power.judge_pmset(battery, settings).level == level
+    assert machine.judge_pmset(battery, settings).level == level
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_what_macos_says_of_its_power(battery: str, settings: str, level: str) -
     ],
 )
 def test_what_windows_says_of_its_plan(text: str, level: str) -> None:
-    finding = power.judge_powercfg(text)
+    finding = machine.judge_powercfg(text)
     assert finding.level == level and ("SCHEME_MIN" in finding.mend) == (level == "warn")
 
 
@@ -158,8 +158,8 @@ def test_a_port_is_free_ours_or_taken() -> None:
 
 def test_a_running_session_is_known_as_ours() -> None:
     from realtime.control.namespace import Namespace
-    from realtime.control.osc import OscServer
-    from realtime.shared import SharedState
+    from realtime.control.osc.server import OscServer
+    from realtime.shared.memory import SharedState
 
     shared = SharedState.create()
     server = OscServer(Namespace(shared, ("strings",)), "127.0.0.1", 0)
@@ -294,7 +294,7 @@ def test_an_engine_that_could_be_faster_is_a_warning() -> None:
     assert cost.judge_engine("") == []
     (found,) = cost.judge_engine(UNCOMPILED)
     assert found.level == "warn" and "ONNX Runtime" in found.text
-    assert found.mend.startswith("python -m realtime.native")
+    assert found.mend.startswith("python -m umtn.native")
 
 
 def test_stalls_are_held_against_the_block() -> None:
@@ -366,7 +366,7 @@ def _visit(bundle: Path, **environment: str) -> tuple[int, dict[str, Any]]:
 @pytest.mark.skipif(not (shutil.which("jackd") and shutil.which("jack_lsp")), reason="jackd is not installed")
 def test_a_visit_with_a_real_sound_server(tmp_path: Path) -> None:
     pytest.importorskip("jack")
-    from realtime.bench_jack import jack_server
+    from benchmarks.jack import jack_server
 
     bundle = write_fake_bundle(tmp_path / "fake.umtn")
     with jack_server(128):

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from realtime import latency
 from realtime.audio.devices import Device
-from realtime.errors import UserError
-from realtime.loop_player import stream_settings
-from realtime.loop_signal import judge, listen, maximum_length_sequence, order_for
-from realtime.loop_store import loops, remember_loop, store_path, stored_loop_ms
+from realtime.latency import measure
+from realtime.latency.measure import stream_settings
+from realtime.latency.sequence import judge, listen, maximum_length_sequence, order_for
+from realtime.shared.latency_store import loops, remember_loop, store_path, stored_loop_ms
+from umtn.errors import UserError
 
 RATE = 48000
 SEQUENCE = maximum_length_sequence(12)  # short: the tests need no 0.6 s
@@ -176,7 +176,7 @@ def test_the_measuring_stream_is_opened_as_the_program_opens_its_own() -> None:
 def test_bad_input_is_one_sentence(
     arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert latency.main(arguments) == 2
+    assert measure.main(arguments) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: ") and sentence in said and said.count("\n") == 1
 
@@ -244,7 +244,7 @@ def _measured(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_over_jack_a_cable_of_known_length_is_measured_to_the_sample() -> None:
     """The patch adds a known delay; everything else is a whole number of JACK's own periods."""
     pytest.importorskip("jack")
-    from realtime.bench_jack import jack_server
+    from benchmarks.jack import jack_server
 
     found = {}
     with jack_server(128):

@@ -17,12 +17,12 @@ import pytest
 import soundfile
 
 from realtime import replay as replay_module
-from realtime.audio.journal import read_journal
-from realtime.errors import UserError
-from realtime.options import BUNDLES
+from realtime.recording.take_files import read_journal
 from realtime.replay import replay
+from realtime.shared.audio_config import BUNDLES
 from tests.realtime.control.oscclient import Client
 from tests.realtime.fakebundle import write_fake_bundle
+from umtn.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("deckplay.py")
@@ -192,12 +192,12 @@ def test_a_hot_swap_and_a_broken_bundle_while_recording(
 @pytest.fixture(scope="module")
 def take(fake: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short one, made in this process."""
-    from export.bundle import Bundle
-    from realtime.audio.cells import default_cells
-    from realtime.audio.player import Player
-    from realtime.audio.recording import Recorder, Tape
-    from realtime.audio.signal_path import SignalPath
+    from export.bundle.bundle import Bundle
+    from realtime.dsp.controls import default_cells
+    from realtime.dsp.model_crossfade import Player
+    from realtime.dsp.signal_path import SignalPath
     from realtime.engines import load_engine
+    from realtime.recording.recorder import Recorder, Tape
 
     folder = tmp_path_factory.mktemp("take")
     player, recorder, cells = (

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from export.bundle import Bundle
+from export.bundle.bundle import Bundle
 from realtime import run
-from realtime.audio.files import DEMO
-from realtime.audio.voices import Voices
-from realtime.engines.base import load_engine
-from realtime.options import BUNDLES
+from realtime.audio.sound_files import DEMO
+from realtime.dsp.decoder_mixer import Voices
+from realtime.engines.select import load_engine
+from realtime.shared.audio_config import BUNDLES
 from tests.realtime.engines.kernels import wavenet_kernel
 
 SHIPPED = ("live", "wavenet-live")

@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from tests.umtn import tinydata
-from umtn import checkpoint
 from umtn.__main__ import main
-from umtn.ablation import ABLATIONS, without
-from umtn.data.store import Dataset
+from umtn.data.dataset import Dataset
 from umtn.errors import UserError
-from umtn.presets import preset
+from umtn.experiments import ABLATIONS, without
+from umtn.model import checkpoint
+from umtn.model.presets import preset
+from umtn.model.translator import Translator
 from umtn.training.batches import BatchSource
 from umtn.training.objective import Objective
-from umtn.translator import Translator
 
 TINY = replace(preset("tiny-live"), domains=tinydata.DOMAINS)
 

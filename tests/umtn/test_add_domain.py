@@ -10,15 +10,15 @@ import safetensors.numpy
 import soundfile
 import torch
 
-from export.bundle import Bundle, write_bundle
+from export.bundle.bundle import Bundle, write_bundle
 from export.freeze import freeze
 from umtn.__main__ import main
-from umtn.evaluation.players import BundlePlayer
-from umtn.presets import preset
+from umtn.model.presets import preset
+from umtn.model.translator import Translator, build_decoder
+from umtn.offline import BundlePlayer
 from umtn.training.add_domain import _read
-from umtn.training.alone import Heard, learn, reconstruction_loss
+from umtn.training.single_decoder import Heard, learn, reconstruction_loss
 from umtn.training.spectral_loss import BankSpectrumLoss
-from umtn.translator import Translator, build_decoder
 
 
 @pytest.fixture(scope="module")

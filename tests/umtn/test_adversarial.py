@@ -10,17 +10,17 @@ import pytest
 import torch
 
 from tests.umtn import tinydata
-from umtn import checkpoint
-from umtn.config import AdversaryConfig, Config
-from umtn.data.store import Dataset
+from umtn.data.dataset import Dataset
 from umtn.errors import UserError
-from umtn.evaluation.players import open_player
-from umtn.presets import preset
+from umtn.model import checkpoint
+from umtn.model.config import AdversaryConfig, Config
+from umtn.model.presets import preset
+from umtn.offline import open_player
 from umtn.training.adversarial import Adversary
-from umtn.training.audio_loss import MultiResolutionLoss
 from umtn.training.batches import BatchSource
-from umtn.training.doubt import doubted_sound
-from umtn.training.loop import Trainer, train
+from umtn.training.scheduled_sampling import doubted_sound
+from umtn.training.spectral_loss import MultiResolutionLoss
+from umtn.training.train import Trainer, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:.*:FutureWarning")
 SMALL = AdversaryConfig(periods=(2, 3), windows=(128,), channels=4)

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from umtn.training.augment import colour, frame_level, local_pitch_shift, swell, swing_level
+from umtn.data.augment import colour, frame_level, local_pitch_shift, swell, swing_level
 
 RATE = 24000
 
@@ -61,7 +61,7 @@ def test_frame_level_measures_rms() -> None:
 
 def test_a_span_at_the_very_end_of_a_long_clip_is_shifted_too() -> None:
     """A grain that reads past the end once stopped a run after an hour: 57600 samples, last span, fastest shift."""
-    from umtn.training.augment import _grains
+    from umtn.data.augment import _grains
 
     audio = torch.arange(57600.0)[None]
     span = 9000

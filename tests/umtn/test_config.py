@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from umtn.config import Config
 from umtn.errors import UserError
-from umtn.presets import PRESETS, preset
+from umtn.model.config import Config
+from umtn.model.presets import PRESETS, preset
 
 
 @pytest.mark.parametrize("name", list(PRESETS))

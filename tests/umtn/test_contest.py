@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.umtn import tinydata
-from umtn import checkpoint, contest
+from umtn import experiments
 from umtn.__main__ import main
-from umtn.data.store import Dataset
-from umtn.presets import preset
-from umtn.training.loop import train
+from umtn.data.dataset import Dataset
+from umtn.model import checkpoint
+from umtn.model.presets import preset
+from umtn.training.train import train
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:.*:FutureWarning")
 NAMES = ("tiny-live", "tiny-live-conv")
@@ -107,8 +108,8 @@ def test_the_table_shows_the_best_of_each_line() -> None:
         "b": {"pitch_f1_one": 0.5, "clicks_per_minute": 1.0},
         "c": {"pitch_f1_one": 0.9, "clicks_per_minute": 1.0},
     }
-    about = dict.fromkeys(contest.ABOUT, 1.0)
-    lines = contest.markdown({name: row | about for name, row in rows.items()}).splitlines()
+    about = dict.fromkeys(experiments.ABOUT, 1.0)
+    lines = experiments.markdown({name: row | about for name, row in rows.items()}).splitlines()
     assert "| F1 one | **0.90** | 0.50 | **0.90** |" in lines
     assert "| clicks | 3.0 | **1.0** | **1.0** |" in lines
     assert "| timbre | - | - | - |" in lines
@@ -117,11 +118,11 @@ def test_the_table_shows_the_best_of_each_line() -> None:
 def test_what_each_part_of_the_objective_is_worth(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    configs = contest.ablations("tiny-live")
+    configs = experiments.ablations("tiny-live")
     parts = ("confusion", "augmentation", "pairs", "reconstruction")
     assert tuple(configs) == ("tiny-live", *(f"tiny-live-without-{part}" for part in parts))
     assert [c.confusion.weight == 0 for c in configs.values()] == [False, True, False, False, False]
-    monkeypatch.setattr(contest, "ABLATIONS", ("pairs",))  # one tells how the command does with them all
+    monkeypatch.setattr(experiments, "ABLATIONS", ("pairs",))  # one tells how the command does with them all
     words = ["ablate", "--preset", "tiny-live", "--data", data, "--held-out", data, "--out", tmp_path / "out"]
     words += ["--steps", "3", "--clips", "0.5", "--domains", ",".join(tinydata.DOMAINS), "--sources", "saw"]
     words += ["--minutes-per-source", "0.1"]

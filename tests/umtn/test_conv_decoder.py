@@ -7,15 +7,14 @@ import pytest
 import torch
 
 from export.onnx import export_decoder
-from export.steppers import OnnxStepper, module_stepper, script_stepper, stream
+from export.probe import OnnxStepper, module_stepper, script_stepper, stream
 from export.torchscript import script_decoder
 from tests.contract import check_contract
 from tests.umtn.test_models import decoder_input
-from umtn.decoders.base import fold_noise
-from umtn.decoders.conv import ConvDecoder
-from umtn.decoders.subbands import subband_synthesis
-from umtn.presets import preset
-from umtn.translator import Translator
+from umtn.model.decoders.base import fold_noise
+from umtn.model.decoders.conv import ConvDecoder, subband_synthesis
+from umtn.model.presets import preset
+from umtn.model.translator import Translator
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:.*:FutureWarning")
 NAMES = ["tiny-live-conv", "tiny-live-conv-past"]

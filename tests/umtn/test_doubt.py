@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from umtn.training.doubt import doubted
+from umtn.training.scheduled_sampling import doubted
 
 
 def test_a_share_of_the_clips_keeps_the_true_past_and_a_share_begins_in_silence() -> None:

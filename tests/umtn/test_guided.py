@@ -11,20 +11,19 @@ import pytest
 import torch
 
 from tests.umtn import tinydata
-from umtn import checkpoint
 from umtn.__main__ import main
+from umtn.data.dataset import Dataset
 from umtn.data.guides import guide_of, make_guides, with_phases_of
-from umtn.data.store import Dataset
-from umtn.decoders.guided import DRIVE, GuidedDecoder
-from umtn.decoders.wavenet import WaveNetDecoder
-from umtn.emphasis import Emphasis
 from umtn.errors import UserError
-from umtn.mulaw import leaning, mulaw_decode, mulaw_encode
-from umtn.presets import preset
+from umtn.model import checkpoint
+from umtn.model.companding import Emphasis, leaning, mulaw_decode, mulaw_encode
+from umtn.model.decoders.guided import DRIVE, GuidedDecoder
+from umtn.model.decoders.wavenet import WaveNetDecoder
+from umtn.model.presets import preset
+from umtn.model.translator import Translator
 from umtn.training.batches import BatchSource
-from umtn.training.loop import train
-from umtn.training.own_past import own_past
-from umtn.translator import Translator
+from umtn.training.scheduled_sampling import own_past
+from umtn.training.train import train
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:.*:FutureWarning")
 

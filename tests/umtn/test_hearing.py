@@ -8,18 +8,18 @@ import pytest
 import torch
 
 from tests.umtn import tinydata
-from umtn import checkpoint
 from umtn.__main__ import main
-from umtn.config import Config
-from umtn.data.store import Dataset
+from umtn.data.dataset import Dataset
 from umtn.errors import UserError
-from umtn.latent import PitchLatent
-from umtn.presets import preset
+from umtn.model import checkpoint
+from umtn.model.config import Config
+from umtn.model.pitch_encoder import PitchLatent
+from umtn.model.presets import preset
+from umtn.model.translator import Translator
 from umtn.training.batches import BatchSource
-from umtn.training.hearing import hearing_on, strayed
-from umtn.training.loop import Trainer, train
-from umtn.training.objective import Objective
-from umtn.translator import Translator
+from umtn.training.encoder_only import hearing_on
+from umtn.training.objective import Objective, strayed
+from umtn.training.train import Trainer, train
 
 
 @pytest.fixture(scope="module")

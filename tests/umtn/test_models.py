@@ -7,16 +7,15 @@ import torch
 from torch import Tensor
 
 from tests.contract import check_contract
-from umtn.decoders.base import fold_noise, unfold_noise
-from umtn.decoders.noise import NoiseBank
-from umtn.decoders.oscillators import OscillatorBank
-from umtn.decoders.wavenet import draw
-from umtn.heard_encoder import opened
-from umtn.latent import PitchLatent
-from umtn.mulaw import mulaw_decode, mulaw_encode
-from umtn.presets import preset
-from umtn.spectral import CausalSpectrum
-from umtn.translator import Translator
+from umtn.model.companding import mulaw_decode, mulaw_encode
+from umtn.model.decoders.base import fold_noise, unfold_noise
+from umtn.model.decoders.noise import NoiseBank
+from umtn.model.decoders.oscillators import OscillatorBank
+from umtn.model.decoders.wavenet import draw
+from umtn.model.pitch_encoder import PitchLatent, opened
+from umtn.model.presets import preset
+from umtn.model.semitone_spectrum import CausalSpectrum
+from umtn.model.translator import Translator
 
 
 @pytest.fixture(autouse=True)

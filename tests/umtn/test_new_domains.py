@@ -9,19 +9,19 @@ import pytest
 import torch
 
 from tests.umtn import tinydata
-from umtn import checkpoint
 from umtn.__main__ import main
-from umtn.config import DOMAINS, Config
 from umtn.data import instruments
-from umtn.data.store import Dataset
+from umtn.data.dataset import Dataset
 from umtn.errors import UserError
-from umtn.presets import PRESETS, preset
+from umtn.model import checkpoint
+from umtn.model.config import DOMAINS, Config
+from umtn.model.presets import PRESETS, preset
+from umtn.model.translator import Translator
 from umtn.training import objective
-from umtn.training.alone import nearest
 from umtn.training.batches import BatchSource
-from umtn.training.loop import train
-from umtn.training.new_domains import learning_on, widened
-from umtn.translator import Translator
+from umtn.training.fine_tuning import learning_on, widened
+from umtn.training.single_decoder import nearest
+from umtn.training.train import train
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from tests.umtn import tinydata
-from umtn.data.store import Dataset
-from umtn.presets import preset
+from umtn.data.augment import add_breaths, add_knocks, add_noise
+from umtn.data.dataset import Dataset
+from umtn.model.presets import preset
+from umtn.model.translator import Translator
 from umtn.training import objective
 from umtn.training.batches import BatchSource
-from umtn.training.noises import add_breaths, add_knocks, add_noise
-from umtn.translator import Translator
 
 RATE = 24000
 

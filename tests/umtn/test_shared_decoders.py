@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from tests.umtn import tinydata
-from umtn import checkpoint
-from umtn.config import Config
-from umtn.data.store import Dataset
+from umtn.data.dataset import Dataset
 from umtn.errors import UserError
-from umtn.presets import preset
-from umtn.training.loop import train
+from umtn.model import checkpoint
+from umtn.model.config import Config
+from umtn.model.presets import preset
+from umtn.training.train import train
 
 
 @pytest.fixture(scope="module")

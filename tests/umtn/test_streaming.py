@@ -1,4 +1,4 @@
-"""Every layer of `umtn/streaming.py` keeps the contract, nested or alone, and scripts."""
+"""Every layer of `umtn/model/streaming.py` keeps the contract, nested or alone, and scripts."""
 
 from __future__ import annotations
 
@@ -10,8 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from tests.contract import check_contract, stream
-from umtn.layers import AveragePool, CausalConv1d, CausalConv2d, CausalConvTranspose1d, PitchGRU, Upsample
-from umtn.streaming import Delay, Pointwise, Residual, State, StreamingModule, StreamingSequential
+from umtn.model.layers import (
+    AveragePool,
+    CausalConv1d,
+    CausalConv2d,
+    CausalConvTranspose1d,
+    PitchGRU,
+    Upsample,
+)
+from umtn.model.streaming import Delay, Pointwise, Residual, State, StreamingModule, StreamingSequential
 
 Make = Callable[[], StreamingModule]
 

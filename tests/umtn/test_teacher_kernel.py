@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from umtn.decoders import teacher_kernel
-from umtn.decoders.teacher import sample_loss
-from umtn.decoders.wavenet import WaveNetDecoder
+from umtn.model.decoders import teacher_forcing
+from umtn.model.decoders.teacher_forcing import sample_loss
+from umtn.model.decoders.wavenet import WaveNetDecoder
 
 CLIPS, FRAMES = 2, 12
 
@@ -20,11 +20,11 @@ def decoder(hop: int = 64, guided: bool = False) -> WaveNetDecoder:
     )
 
 
-@pytest.mark.parametrize("name", teacher_kernel.LEVELS)
+@pytest.mark.parametrize("name", teacher_forcing.LEVELS)
 @pytest.mark.parametrize("silent_frames, guided", [(0, False), (5, False), (5, True)])
 def test_loss_and_gradients_are_those_of_pytorch(name: str, silent_frames: int, guided: bool) -> None:
-    at = teacher_kernel.LEVELS[name]
-    if at > teacher_kernel.level():
+    at = teacher_forcing.LEVELS[name]
+    if at > teacher_forcing.level():
         pytest.skip(f"this CPU does not multiply with {name}, or there is no compiler")
     net = decoder(guided=guided)
     latent = torch.randn(CLIPS, 12, FRAMES, requires_grad=True)
@@ -45,7 +45,7 @@ def test_loss_and_gradients_are_those_of_pytorch(name: str, silent_frames: int, 
     latent.grad = None
 
     condition = net.condition(latent).transpose(1, 2)
-    ours = teacher_kernel.nats(net, condition, past, classes, weight, at, guide)
+    ours = teacher_forcing.nats(net, condition, past, classes, weight, at, guide)
     (2 * ours).backward()
     assert ours.item() == pytest.approx(wanted.item(), rel=1e-3)
     for n, p in [*net.named_parameters(), ("latent", latent)]:
@@ -53,12 +53,12 @@ def test_loss_and_gradients_are_those_of_pytorch(name: str, silent_frames: int, 
         assert off < 0.08, f"{n}: {off:.3f} of its length off"  # bfloat16 products
 
 
-@pytest.mark.skipif(not teacher_kernel.level(), reason="no kernel for this CPU, or no compiler")
+@pytest.mark.skipif(not teacher_forcing.level(), reason="no kernel for this CPU, or no compiler")
 def test_what_the_kernel_takes_and_what_pytorch_must() -> None:
     like = torch.zeros(1)
-    assert teacher_kernel.available(decoder(), like)
-    assert not teacher_kernel.available(decoder(hop=80), like)
-    assert not teacher_kernel.available(decoder(), like.to("meta"))
+    assert teacher_forcing.available(decoder(), like)
+    assert not teacher_forcing.available(decoder(hop=80), like)
+    assert not teacher_forcing.available(decoder(), like.to("meta"))
 
 
 @pytest.mark.parametrize("hop", [64, 80])  # 80: by PyTorch's products everywhere

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from umtn.__main__ import main
-from umtn.errors import UserError
-from umtn.tones import TonePlayer
-from umtn.words import advice, words
+from umtn.errors import UserError, advice, words
+from umtn.offline import TonePlayer
 
 SHIPPED = Path(__file__).parents[2] / "realtime" / "bundles" / "live.umtn"
 

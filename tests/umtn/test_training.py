@@ -17,15 +17,15 @@ import soundfile
 import torch
 
 from tests.umtn import tinydata
-from umtn import checkpoint
 from umtn.__main__ import main
-from umtn.config import Config
-from umtn.data.store import Dataset
+from umtn.data.dataset import Dataset
 from umtn.errors import UserError
-from umtn.presets import preset
+from umtn.model import checkpoint
+from umtn.model.config import Config
+from umtn.model.presets import preset
 from umtn.training.batches import BatchSource
 from umtn.training.ema import Average
-from umtn.training.loop import Trainer, train
+from umtn.training.train import Trainer, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:.*:FutureWarning")
 
@@ -81,8 +81,8 @@ def test_kill_9_at_any_moment_leaves_a_checkpoint_that_loads(data: Path, tmp_pat
     out = tmp_path / "c"
     code = (
         "import sys; sys.path.insert(0, '.')\n"
-        "from tests.umtn.test_training import tiny\nfrom umtn.training.loop import Trainer\n"
-        "from umtn.data.store import Dataset\nfrom pathlib import Path\n"
+        "from tests.umtn.test_training import tiny\nfrom umtn.training.train import Trainer\n"
+        "from umtn.data.dataset import Dataset\nfrom pathlib import Path\n"
         f"t = Trainer(tiny('tiny-live'), Dataset.open({str(data)!r}), Path({str(out)!r}), 5)\n"
         "while True: t.progress.step += 1; t.save()\n"
     )

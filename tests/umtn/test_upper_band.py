@@ -12,23 +12,23 @@ import soxr
 import torch
 
 from export.__main__ import main as export
-from export.bundle import Bundle
+from export.bundle.bundle import Bundle
 from realtime.engines import load_engine
 from tests.umtn import tinydata
-from umtn import checkpoint
 from umtn.__main__ import main
-from umtn.config import Config
-from umtn.data.store import Dataset
-from umtn.decoders.live import LiveDecoder
-from umtn.decoders.noise import band_edges_hz, band_filters, mel_of
+from umtn.data.dataset import Dataset
 from umtn.errors import UserError
-from umtn.presets import preset
-from umtn.training.alone import reconstruction_loss
+from umtn.model import checkpoint
+from umtn.model.config import Config
+from umtn.model.decoders.harmonic import LiveDecoder
+from umtn.model.decoders.noise import band_edges_hz, band_filters, mel_of
+from umtn.model.presets import preset
+from umtn.model.translator import Translator
+from umtn.training.band_extension import at_rate, free_upper_band
 from umtn.training.batches import BatchSource
-from umtn.training.loop import train
+from umtn.training.single_decoder import reconstruction_loss
 from umtn.training.spectral_loss import BankSpectrumLoss
-from umtn.training.upper_band import at_rate, free_upper_band
-from umtn.translator import Translator
+from umtn.training.train import train
 
 RATE, TWICE = 8000, 16000
 

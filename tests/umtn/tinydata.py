@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from umtn.data.composer import compose
+from umtn.data.compose import compose
+from umtn.data.dataset import Dataset, Track, save_audio, write_atomically, write_manifest
 from umtn.data.score import Score
-from umtn.data.store import Dataset, Track, save_audio, write_atomically, write_manifest
-from umtn.presets import preset
-from umtn.training.loop import train
+from umtn.model.presets import preset
+from umtn.training.train import train
 
 DOMAINS = ("strings", "piano")
 

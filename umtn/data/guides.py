@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from umtn.data.store import Dataset, Track, floats, one_voice, save_audio
+from umtn.data.dataset import Dataset, Track, floats, one_voice, save_audio
 from umtn.errors import UserError
 
 __all__ = ["guide_of", "make_guides", "with_phases_of"]

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from umtn.errors import UserError
-from umtn.words import advice, words
+from umtn.errors import UserError, advice, words
 
 __all__ = ["DOMAINS", "INSTRUMENTS", "Instrument", "Role", "instruments_named", "training_instruments"]
 

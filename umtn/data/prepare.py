@@ -11,7 +11,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from umtn.data.store import SPLITS, Dataset, Recording, Track, save_audio, write_manifest
+from umtn.data.dataset import SPLITS, Dataset, Recording, Track, save_audio, write_manifest
 from umtn.errors import UserError
 
 __all__ = ["SUFFIXES", "find_domains", "prepare", "read_audio", "split_files"]

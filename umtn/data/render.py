@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from umtn.data.composer import compose
+from umtn.data.compose import compose
+from umtn.data.dataset import MANIFEST, Dataset, Track, save_audio, write_atomically, write_manifest
 from umtn.data.instruments import Instrument
-from umtn.data.midi import read_midi
-from umtn.data.score import Score
+from umtn.data.score import Score, read_midi
 from umtn.data.soundfont import find_font, render_score
-from umtn.data.store import MANIFEST, Dataset, Track, save_audio, write_atomically, write_manifest
 from umtn.data.synthetic import synthesize
 from umtn.errors import UserError
 

@@ -13,8 +13,7 @@ import soxr
 from numpy.typing import NDArray
 
 from umtn.data.instruments import Instrument
-from umtn.data.midi import write_midi
-from umtn.data.score import Score
+from umtn.data.score import Score, write_midi
 from umtn.errors import UserError
 
 __all__ = ["FONTS", "find_font", "render_score"]

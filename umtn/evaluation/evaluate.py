@@ -9,17 +9,15 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from umtn.errors import UserError
-from umtn.evaluation import level
+from umtn.evaluation import signal_metrics
+from umtn.evaluation.classifiers import RATE
 from umtn.evaluation.cost import cost
-from umtn.evaluation.frechet import Timbres
-from umtn.evaluation.judge import Heard, Judges
+from umtn.evaluation.latent_probes import Timbres, probe_latent
 from umtn.evaluation.material import Material, base_of
-from umtn.evaluation.means import Row, mean_row, means_of
-from umtn.evaluation.players import Player
-from umtn.evaluation.probes import probe_latent
-from umtn.evaluation.spectra import RATE
-from umtn.evaluation.swings import tremolo_probe, vibrato_probe
-from umtn.evaluation.unplayed import unplayed
+from umtn.evaluation.report import Row, mean_row, means_of
+from umtn.evaluation.robustness import tremolo_probe, unplayed, vibrato_probe
+from umtn.evaluation.score_row import Heard, Judges
+from umtn.offline import Player
 
 __all__ = ["evaluate", "measured_lags"]
 
@@ -47,7 +45,7 @@ def evaluate(player: Player, material: Material, only: tuple[str, ...] | None = 
         made = player.play(audio, others)
         for t in others:
             truth, copy = material.truths[t], judges.figures(copies[s], audio, material.truths[t], t)
-            heard_audio = level.advance(made[t], lags[t]["lag_s"], material.rate)
+            heard_audio = signal_metrics.advance(made[t], lags[t]["lag_s"], material.rate)
             heard = judges.hear(heard_audio, copies[s].register)
             model = judges.figures(heard, heard_audio, truth, t, lags[t]["lag_s"])
             sounding = judges.sounding(truth)
@@ -98,7 +96,7 @@ def measured_lags(player: Player, material: Material, targets: tuple[str, ...]) 
     for source, audio in list(material.sources.items())[:LAG_SOURCES]:
         others = tuple(t for t in targets if t != base_of(source)) or targets
         for t, made in player.play(audio[:n], others).items():
-            found[t].append(level.lag_s(made, material.truths[t][:n], material.rate))
+            found[t].append(signal_metrics.lag_s(made, material.truths[t][:n], material.rate))
     lags: dict[str, Row] = {}
     for t, pairs in found.items():
         lag, match = (float(np.median([p[i] for p in pairs])) if pairs else 0.0 for i in (0, 1))
@@ -122,7 +120,7 @@ def _silence(player: Player, targets: tuple[str, ...], material: Material) -> di
     stop = _mid_note(material)
     audio = next(iter(material.sources.values()))[: round(stop * rate)]
     for t, made in player.play(np.pad(audio, (0, round(QUIET_S * rate))), targets).items():
-        found[t]["stop_tail_s"] = round(max(0.0, level.tail_s(made, rate) - stop), 2)
+        found[t]["stop_tail_s"] = round(max(0.0, signal_metrics.tail_s(made, rate) - stop), 2)
     if rate >= RATE:
         for t, share in vibrato_probe(player, targets).items():
             found[t]["vibrato_probe"] = share

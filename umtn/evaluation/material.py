@@ -8,9 +8,9 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from umtn.data.dataset import Dataset, Track, floats
 from umtn.data.instruments import DOMAINS
 from umtn.data.score import Score
-from umtn.data.store import Dataset, Track, floats
 from umtn.errors import UserError
 
 __all__ = ["ROOM", "Material", "base_of", "in_a_room"]

@@ -15,20 +15,20 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from umtn import checkpoint
-from umtn.config import Config, LiveDecoderConfig
 from umtn.data.prepare import SUFFIXES, read_audio, split_files
-from umtn.decoders.live import LiveDecoder
 from umtn.errors import UserError
-from umtn.evaluation import level
-from umtn.evaluation.players import BundlePlayer
-from umtn.presets import preset
-from umtn.training.alone import LAG_FRAMES, Heard, learn, listed, nearest
-from umtn.training.upper_band import scaled
-from umtn.translator import build_decoder
+from umtn.evaluation import signal_metrics
+from umtn.model import checkpoint
+from umtn.model.config import Config, LiveDecoderConfig
+from umtn.model.decoders.harmonic import LiveDecoder
+from umtn.model.presets import preset
+from umtn.model.translator import build_decoder
+from umtn.offline import BundlePlayer
+from umtn.training.band_extension import scaled
+from umtn.training.single_decoder import LAG_FRAMES, Heard, learn, listed, nearest
 
 if TYPE_CHECKING:
-    from export.bundle import Manifest
+    from export.bundle.bundle import Manifest
 
 __all__ = ["add_domain"]
 
@@ -42,8 +42,8 @@ def add_domain(
     name: str, recordings: Path, to: Path, output: Path | None, minutes: float, start: Path | None, seed: int
 ) -> str:
     """Train, compare, write; -> a table of how the held-out recordings come back through every domain."""
-    from export.bundle import Bundle, write_bundle
-    from export.extend import check_new_domain, extended
+    from export.bundle.bundle import Bundle, write_bundle
+    from export.freeze import check_new_domain, extended
 
     try:
         bundle = Bundle.open(to)
@@ -167,10 +167,10 @@ def _compare(player: BundlePlayer, valid: list[Floats]) -> str:
     audio = np.concatenate(valid)[: round(JUDGED_S * rate)] if valid else np.zeros(rate, np.float32)
     rows = ["held-out recordings     spectral distance   loudness r"]
     for domain, made in player.play(audio, player.domains).items():
-        lag, _ = level.lag_s(made, audio, rate)
-        near = level.advance(made, lag, rate)
+        lag, _ = signal_metrics.lag_s(made, audio, rate)
+        near = signal_metrics.advance(made, lag, rate)
         rows.append(
-            f"as {domain:<20} {level.spectral_distance(near, audio):>17.2f} "
-            f"{level.loudness_correlation(near, audio, rate):>12.2f}"
+            f"as {domain:<20} {signal_metrics.spectral_distance(near, audio):>17.2f} "
+            f"{signal_metrics.loudness_correlation(near, audio, rate):>12.2f}"
         )
     return "\n".join(rows)

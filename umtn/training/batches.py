@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from umtn.config import Config, GuidedConfig
+from umtn.data.dataset import Dataset, Track, floats, one_voice
 from umtn.data.guides import guide_of
-from umtn.data.rasterize import rasterize
-from umtn.data.store import Dataset, Track, floats, one_voice
+from umtn.data.score import rasterize
 from umtn.errors import UserError
+from umtn.model.config import Config, GuidedConfig
 
 __all__ = ["Batch", "BatchSource", "prefetch"]
 

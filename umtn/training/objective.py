@@ -10,28 +10,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from umtn.config import ConvDecoderConfig, LiveDecoderConfig
-from umtn.decoders.base import Decoder
-from umtn.decoders.conv import ConvDecoder
-from umtn.decoders.guided import GuidedDecoder
-from umtn.decoders.live import LiveDecoder
-from umtn.decoders.teacher import sample_loss
-from umtn.decoders.wavenet import WaveNetDecoder
-from umtn.heard_encoder import HeardEncoder
-from umtn.latent import split_latent
-from umtn.mulaw import mulaw_encode
-from umtn.pitch_encoder import PitchEncoder, ear_of
-from umtn.training.adversarial import Adversary
-from umtn.training.audio_loss import MultiResolutionLoss
-from umtn.training.augment import colour, frame_level, local_pitch_shift, swell, swing_level, uniform
+from umtn.data.augment import (
+    add_breaths,
+    add_knocks,
+    add_noise,
+    colour,
+    frame_level,
+    local_pitch_shift,
+    swell,
+    swing_level,
+    uniform,
+)
+from umtn.model.companding import mulaw_encode
+from umtn.model.config import ConvDecoderConfig, LiveDecoderConfig
+from umtn.model.decoders.base import Decoder
+from umtn.model.decoders.conv import ConvDecoder
+from umtn.model.decoders.guided import GuidedDecoder
+from umtn.model.decoders.harmonic import LiveDecoder
+from umtn.model.decoders.teacher_forcing import sample_loss
+from umtn.model.decoders.wavenet import WaveNetDecoder
+from umtn.model.pitch_encoder import HeardEncoder, PitchEncoder, PitchLatent, ear_of, split_latent
+from umtn.model.translator import Translator
+from umtn.training.adversarial import Adversary, Said, say
 from umtn.training.batches import Batch
-from umtn.training.doubt import doubted
-from umtn.training.hearing import strayed
-from umtn.training.noises import add_breaths, add_knocks, add_noise
-from umtn.training.own_past import own_past
-from umtn.training.say import Said, say
-from umtn.training.spectral_loss import BankSpectrumLoss
-from umtn.translator import Translator
+from umtn.training.scheduled_sampling import doubted, own_past
+from umtn.training.spectral_loss import BankSpectrumLoss, MultiResolutionLoss
 
 __all__ = ["Objective"]
 
@@ -314,3 +317,18 @@ class Objective(nn.Module):
         frozen = {name: p.detach() for name, p in net.named_parameters()}
         confused = F.cross_entropy(torch.func.functional_call(net, frozen, (warm,)), truth)
         return confused, F.cross_entropy(logits, truth), accuracy
+
+
+def strayed(layout: PitchLatent, said_BDT: Tensor, before_BDT: Tensor, active_BPT: Tensor) -> Tensor:
+    """How far from before it says what no score tells: mean distance, in standard deviations of each channel."""
+    (notes, room), (old_notes, old_room) = (
+        split_latent(each, layout.pitches, layout.per_pitch) for each in (said_BDT, before_BDT)
+    )
+    free, old_free = notes[:, 2:], old_notes[:, 2:]
+    weight = (SILENT_SHARE + (1 - SILENT_SHARE) * active_BPT).unsqueeze(1)
+    apart = (free - old_free).abs() / (old_free.std(dim=(0, 2, 3), keepdim=True) + 1e-3)
+    room_apart = (room - old_room).abs() / (old_room.std(dim=(0, 2), keepdim=True) + 1e-3)
+    return (apart * weight).sum() / (weight.sum() * max(1, free.shape[1])) + room_apart.mean()
+
+
+SILENT_SHARE = 0.1  # of the weight of a pitch that sounds

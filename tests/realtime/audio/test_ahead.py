@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from realtime.audio.ahead import FADE, QUIET, Ahead, Make
+from realtime.audio.render_ahead import FADE, QUIET, Ahead, Make
 
 RATE_HZ = 48000
 BLOCK = 256

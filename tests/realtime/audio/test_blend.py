@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from realtime.audio.blend import Blend, powers_of
-from realtime.audio.room import Room, blend_room
+from realtime.dsp.decoder_mixer import Blend, powers_of
+from realtime.shared.scheduling import Room, blend_room
 
 RATE, BLOCK = 24000, 128
 

@@ -10,7 +10,7 @@ import pytest
 
 from realtime.audio import devices
 from realtime.audio.devices import check_format, list_devices, resolve
-from realtime.errors import UserError
+from umtn.errors import UserError
 
 
 class PortAudioError(Exception):

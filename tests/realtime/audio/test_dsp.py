@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from realtime.audio.dsp import DcBlocker, DelayLine, Meter, Ramp, SoftLimiter, db_to_gain, gain_to_db
+from realtime.dsp.filters import DcBlocker, DelayLine, Meter, Ramp, SoftLimiter, db_to_gain, gain_to_db
 
 F32 = np.float32
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from realtime.audio.files import DEMO, FileSource, ReadAhead, sound_path
-from realtime.audio.wav import WavRecorder
-from realtime.errors import UserError
+from realtime.audio.sound_files import DEMO, FileSource, ReadAhead, sound_path
+from realtime.recording.sound_writers import WavRecorder
+from umtn.errors import UserError
 
 
 def read_all(source: FileSource | ReadAhead, size: int = 999) -> np.ndarray:

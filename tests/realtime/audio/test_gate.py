@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from realtime.audio.dsp import CHUNK, db_to_gain
-from realtime.audio.gate import Gate, Hush
+from realtime.dsp.filters import CHUNK, Gate, Hush, db_to_gain
 
 RATE = 48000
 F32 = np.float32

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.mark.parametrize(("mix", "slack"), [(0.0, 1), (0.5, 1), (1.0, 1), (0.0, 0), (0.0, 4)])
 def test_an_impulse_comes_back_after_the_declared_latency(tmp_path: Path, mix: float, slack: int) -> None:
     pytest.importorskip("jack")
-    from realtime.bench_latency import latency
+    from benchmarks.latency import latency
 
     bundle = write_fake_bundle(tmp_path / "identity.umtn", identity=True)
     figures = latency(bundle, "onnx", 128, mix=mix, impulses=5, slack=slack)

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from export.bundle import PitchLayout
-from realtime.audio.latent import LatentControls
+from export.bundle.bundle import PitchLayout
+from realtime.dsp.latent_controls import LatentControls
 
 F32 = np.float32
 LAYOUT = PitchLayout(lowest=40, pitches=30, free=1, room=4, bend=0.6)

@@ -8,12 +8,13 @@ from functools import cache
 import numpy as np
 import pytest
 
-from export.bundle import Bundle
-from realtime.audio.files import DEMO, FileSource
-from realtime.audio.signal_path import Controls, SignalPath
+from export.bundle.bundle import Bundle
+from realtime.audio.sound_files import DEMO, FileSource
+from realtime.dsp.controls import Controls
+from realtime.dsp.signal_path import SignalPath
 from realtime.engines import load_engine
-from realtime.engines.base import Engine
-from realtime.options import find_bundle
+from realtime.engines.engine import Engine
+from realtime.shared.audio_config import find_bundle
 
 RATE, BLOCK = 48000, 256
 BLOCKS = 380  # 2 s

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from realtime.audio.config import AudioConfig
+from realtime.audio.block_processor import Timing
 from realtime.audio.process import run_audio
 from realtime.audio.stream import SkipDetector
-from realtime.audio.worker import Timing
-from realtime.shared import SharedState
+from realtime.shared.audio_config import AudioConfig
+from realtime.shared.memory import SharedState
 from tests.realtime.fakebundle import write_fake_bundle
 
 WAIT = 20.0

@@ -16,19 +16,18 @@ import numpy as np
 import pytest
 import soundfile
 
-from export.bundle import Bundle
-from realtime.audio import containers, recording
-from realtime.audio.cells import default_cells
-from realtime.audio.containers import FULL_SCALE, create, quantised
-from realtime.audio.journal import read_journal
-from realtime.audio.player import Player
-from realtime.audio.recording import Recorder, Tape
-from realtime.audio.signal_path import SignalPath
-from realtime.audio.takes import default_name, free_path
+from export.bundle.bundle import Bundle
+from realtime.dsp.controls import default_cells
+from realtime.dsp.model_crossfade import Player
+from realtime.dsp.signal_path import SignalPath
 from realtime.engines import load_engine
-from realtime.errors import UserError
-from realtime.shared import PARAMETER_INDEX
+from realtime.recording import recorder, sound_writers
+from realtime.recording.recorder import Recorder, Tape
+from realtime.recording.sound_writers import FULL_SCALE, create, quantised
+from realtime.recording.take_files import default_name, free_path, read_journal
+from realtime.shared.memory import PARAMETER_INDEX
 from tests.realtime.fakebundle import write_fake_bundle
+from umtn.errors import UserError
 
 RATE_HZ = 48000
 BOTH = pytest.mark.parametrize("ending", ["wav", "flac"])
@@ -59,7 +58,7 @@ def test_a_file_that_was_never_closed_can_be_read_at_every_moment(tmp_path: Path
         left = tmp_path / f"left.{ending}"  # what a kill at this moment would leave
         shutil.copyfile(path, left)
         y, _ = soundfile.read(left, dtype="float32", always_2d=True)
-        assert len(y) > (i + 1) * 4800 - containers.FLAC_FRAMES
+        assert len(y) > (i + 1) * 4800 - sound_writers.FLAC_FRAMES
         assert np.abs(y - x[: len(y)]).max() <= 1 / FULL_SCALE
     file.close()
     assert len(soundfile.read(path)[0]) == len(x)
@@ -72,7 +71,7 @@ def test_a_24_bit_card_loses_nothing_in_a_flac() -> None:
 
 
 def test_a_wav_beyond_4_gb_becomes_rf64(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(containers, "MAX_RIFF", 5000)
+    monkeypatch.setattr(sound_writers, "MAX_RIFF", 5000)
     file, x = create(tmp_path / "x.wav", RATE_HZ), noise(1000)
     for i in range(10):
         file.append(x[i * 100 : (i + 1) * 100])
@@ -86,7 +85,7 @@ FULL = """
 import resource, signal, sys
 import numpy as np
 from pathlib import Path
-from realtime.audio.containers import create
+from realtime.recording.sound_writers import create
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
 file = create(Path(sys.argv[1]), 48000)
@@ -218,9 +217,9 @@ def test_the_journal_is_never_behind_the_sound(studio: Studio) -> None:
 def test_what_the_disk_is_too_slow_for_is_silence_and_counted(
     studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recording, "RING_SECONDS", 0)
-    monkeypatch.setattr(recording, "MAX_CALL", 1024)
-    monkeypatch.setattr(recording, "DRAIN_S", 0.3)
+    monkeypatch.setattr(recorder, "RING_SECONDS", 0)
+    monkeypatch.setattr(recorder, "MAX_CALL", 1024)
+    monkeypatch.setattr(recorder, "DRAIN_S", 0.3)
     tape = studio.roll()
     for _ in range(100):
         studio.call()
@@ -238,8 +237,8 @@ def test_what_the_disk_is_too_slow_for_is_silence_and_counted(
 
 
 def test_a_patient_performance_loses_nothing(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recording, "RING_SECONDS", 0)
-    monkeypatch.setattr(recording, "MAX_CALL", 1024)
+    monkeypatch.setattr(recorder, "RING_SECONDS", 0)
+    monkeypatch.setattr(recorder, "MAX_CALL", 1024)
     tape = studio.roll(patient=True)
     for _ in range(200):
         studio.call()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from realtime.audio.resample import Resampler, outputs_after, span_at
+from realtime.dsp.resample import Resampler, outputs_after, span_at
 
 RATES = [
     (48000, 24000),

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from realtime.audio.ring import Fifo, Ring
+from realtime.dsp.ring_buffer import Fifo, Ring
 
 
 def test_order_is_kept_over_many_wraps() -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.bundle import Bundle
-from realtime.audio.reblock import reblocking_delay
-from realtime.audio.signal_path import Controls, SignalPath
-from realtime.engines.base import Engine
+from export.bundle.bundle import Bundle
+from realtime.dsp.controls import Controls
+from realtime.dsp.resample import reblocking_delay
+from realtime.dsp.signal_path import SignalPath
+from realtime.engines.engine import Engine
 from realtime.engines.onnx import OnnxEngine
 from tests.realtime.fakebundle import write_fake_bundle
 

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export.bundle import Bundle
-from realtime.audio.background import free
-from realtime.audio.restore import restore, save
-from realtime.audio.signal_path import SignalPath
-from realtime.audio.snapshot import Plan, Stale
+from export.bundle.bundle import Bundle
+from realtime.audio.model_loader import free
+from realtime.dsp.signal_path import SignalPath
 from realtime.engines import load_engine
-from realtime.errors import UserError
-from realtime.stateful import Stateful
+from realtime.engines.state import Stateful
+from realtime.recording.restore import restore, save
+from realtime.recording.snapshot import Plan, Stale
 from tests.realtime.fakebundle import write_fake_bundle
+from umtn.errors import UserError
 
 
 @pytest.fixture(autouse=True)

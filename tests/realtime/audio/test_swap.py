@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export.bundle import Bundle
-from realtime.audio.cells import DomainMap, default_cells
-from realtime.audio.player import MIN_FADE_MS, Incoming, Player
-from realtime.audio.signal_path import SignalPath
+from export.bundle.bundle import Bundle
+from realtime.audio.block_processor import Worker
+from realtime.audio.model_loader import Loader
 from realtime.audio.stream import SoftwareClock
-from realtime.audio.swap import Loader
-from realtime.audio.worker import Worker
+from realtime.dsp.controls import DomainMap, default_cells
+from realtime.dsp.model_crossfade import MIN_FADE_MS, Incoming, Player
+from realtime.dsp.signal_path import SignalPath
 from realtime.engines import load_engine
-from realtime.shared import PARAMETER_INDEX, SharedState
+from realtime.shared.memory import PARAMETER_INDEX, SharedState
 from tests.realtime.fakebundle import write_fake_bundle
 
 RATE_HZ, BLOCK = 48000, 96

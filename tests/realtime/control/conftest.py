@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from realtime.control.http import HttpServer
 from realtime.control.namespace import Namespace
-from realtime.control.osc import OscServer
-from realtime.control.oscquery import OscQuery
-from realtime.shared import SharedState
+from realtime.control.osc.server import OscServer
+from realtime.control.web.oscquery import OscQuery
+from realtime.control.web.server import HttpServer
+from realtime.shared.memory import SharedState
 from tests.realtime.control.oscclient import Client
 from tests.realtime.control.proposal_client import ProposalClient
 

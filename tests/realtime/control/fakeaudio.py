@@ -11,8 +11,8 @@ import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from realtime.audio.config import AudioConfig
-from realtime.shared import SharedState
+from realtime.shared.audio_config import AudioConfig
+from realtime.shared.memory import SharedState
 
 DOMAINS = ("strings", "piano", "winds")
 TARGET = "tests.realtime.control.fakeaudio:run_audio"
@@ -51,9 +51,9 @@ def run_audio(config: AudioConfig, shared_name: str, conn: Connection) -> None:
 
 def main() -> int:
     """A whole performance over the fake."""
-    from realtime.errors import UserError
-    from realtime.performance import Performance
+    from realtime.app import Performance
     from realtime.surfaces import Wanted
+    from umtn.errors import UserError
 
     mode, port, output = sys.argv[1], int(sys.argv[2]), sys.argv[3]
     config = AudioConfig(bundle="", input=mode, output=output)

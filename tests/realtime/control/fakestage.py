@@ -13,7 +13,7 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
-from realtime.shared import SharedState
+from realtime.shared.memory import SharedState
 
 __all__ = ["Stage"]
 
@@ -75,8 +75,8 @@ class Stage:
 
 def main() -> None:
     """Until Ctrl-C."""
-    from realtime.control.http import HttpServer
     from realtime.control.namespace import Namespace
+    from realtime.control.web.server import HttpServer
 
     shared = SharedState.create()
     namespace = Namespace(shared, ("strings", "piano", "winds", "voice", "guitar"), 8)

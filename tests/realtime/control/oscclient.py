@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Callable
 
-from realtime.control.packet import Message, decode, encode
+from realtime.control.osc.packet import Message, decode, encode
 
 __all__ = ["Client", "eventually"]
 

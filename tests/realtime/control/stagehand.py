@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from realtime.audio.config import AudioConfig
-from realtime.performance import Performance
+from realtime.app import Performance
+from realtime.shared.audio_config import AudioConfig
 from realtime.surfaces import Wanted
 from tests.realtime.control.fakeaudio import DOMAINS, TARGET
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from realtime.audio.config import AudioConfig
-from realtime.control.deck import Deck
+from realtime.control.actions import Deck
 from realtime.control.namespace import Namespace
-from realtime.shared import SharedState
+from realtime.shared.audio_config import AudioConfig
+from realtime.shared.memory import SharedState
 from tests.realtime.fakebundle import write_fake_bundle
 
 

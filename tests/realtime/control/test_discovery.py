@@ -8,7 +8,7 @@ import time
 import pytest
 from zeroconf import IPVersion, ServiceBrowser, ServiceInfo, ServiceListener, Zeroconf
 
-from realtime.control.discovery import OSC_UDP, OSCJSON, Discovery, addresses_of
+from realtime.control.web.discovery import OSC_UDP, OSCJSON, Discovery, addresses_of
 
 
 class Found(ServiceListener):

@@ -16,17 +16,16 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from realtime.control import tcp
-from realtime.control.http import HttpServer, qr_lines
 from realtime.control.namespace import Namespace
-from realtime.control.oscquery import OscQuery
-from realtime.control.page import Page
-from realtime.control.pages import MAX_MESSAGES_HZ, MAX_PAGES
-from realtime.errors import UserError
-from realtime.shared import SharedState
+from realtime.control.web import server as tcp
+from realtime.control.web.oscquery import OscQuery
+from realtime.control.web.page_socket import MAX_MESSAGES_HZ, MAX_PAGES, Page
+from realtime.control.web.server import HttpServer, qr_lines
+from realtime.shared.memory import SharedState
 from tests.realtime.control.fakestage import Stage
 from tests.realtime.control.oscclient import eventually
 from tests.realtime.control.webserver import Socket, fetch
+from umtn.errors import UserError
 
 
 class Presets:
@@ -424,7 +423,7 @@ def test_half_open_and_broken_sockets_are_dropped(
     web_server: HttpServer, shared: SharedState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some never read, some end in a reset, some speak no WebSocket, some never finish their request."""
-    monkeypatch.setattr("realtime.control.pages.HEARTBEAT_S", 0.6)
+    monkeypatch.setattr("realtime.control.web.page_socket.HEARTBEAT_S", 0.6)
     monkeypatch.setattr(tcp, "SILENT_S", 0.5)
     pages = web_server._pages
     with Stage(shared):

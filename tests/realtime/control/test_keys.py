@@ -14,11 +14,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from realtime.control.keys import Keys
 from realtime.control.namespace import Namespace
-from realtime.control.presets import Presets
-from realtime.control.raw_keyboard import NoKeyboard, WindowsKeyboard, open_keyboard, split_keys
-from realtime.shared import SharedState
+from realtime.control.presets.presets import Presets
+from realtime.control.terminal.keyboard import Keys, NoKeyboard, WindowsKeyboard, open_keyboard, split_keys
+from realtime.shared.memory import SharedState
 from tests.realtime.control.oscclient import eventually
 
 ROOT = Path(__file__).parents[3]

@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from realtime.control import midi as midi_module
-from realtime.control.midi import Midi
-from realtime.control.midi_map import Binding, Source, mapping_toml, read_mapping
-from realtime.control.midi_ports import find_port
+from realtime.control.midi import receiver as midi_module
+from realtime.control.midi.mapping import Binding, Source, mapping_toml, read_mapping
+from realtime.control.midi.ports import find_port
+from realtime.control.midi.receiver import Midi
 from realtime.control.namespace import ERROR, Namespace
-from realtime.control.presets import Presets
-from realtime.errors import UserError
-from realtime.parameters import by_name
-from realtime.shared import SharedState
+from realtime.control.presets.presets import Presets
+from realtime.shared.memory import SharedState
+from realtime.shared.parameters import by_name
 from tests.realtime.control import fakemidi
 from tests.realtime.control.oscclient import eventually
+from umtn.errors import UserError
 
 mido = pytest.importorskip("mido")
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from realtime.control.midi import Midi
-from realtime.control.midi_ports import MidiPorts
+from realtime.control.midi.ports import MidiPorts
+from realtime.control.midi.receiver import Midi
 from realtime.control.namespace import Namespace
-from realtime.errors import UserError
-from realtime.shared import SharedState
+from realtime.shared.memory import SharedState
 from tests.realtime.control.oscclient import eventually
+from umtn.errors import UserError
 
 mido = pytest.importorskip("mido")
 rtmidi = pytest.importorskip("rtmidi")
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture
 def server() -> Iterator[None]:
     pytest.importorskip("jack")
-    from realtime.bench_jack import jack_server
+    from benchmarks.jack import jack_server
 
     before = mido.backend
     mido.set_backend("mido.backends.rtmidi/UNIX_JACK")

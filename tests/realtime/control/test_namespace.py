@@ -6,11 +6,11 @@ import struct
 
 import pytest
 
-from realtime.control.contest import Contest, Who
+from realtime.control.conflicts import Contest, Who
 from realtime.control.namespace import Namespace
-from realtime.control.packet import decode, encode, encode_head
-from realtime.parameters import STATUS, by_name
-from realtime.shared import SharedState
+from realtime.control.osc.packet import decode, encode, encode_head
+from realtime.shared.memory import SharedState
+from realtime.shared.parameters import STATUS, by_name
 
 Answer = list[tuple[str, tuple[object, ...]]]
 

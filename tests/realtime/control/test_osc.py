@@ -12,14 +12,14 @@ import pytest
 from pythonosc.osc_bundle_builder import OscBundleBuilder
 from pythonosc.osc_message_builder import OscMessageBuilder
 
-from realtime.bench_osc import measure, survive
+from benchmarks.osc import measure, survive
 from realtime.control.namespace import Namespace
-from realtime.control.osc import OscServer
-from realtime.control.packet import encode
-from realtime.errors import UserError
-from realtime.parameters import PARAMETERS
-from realtime.shared import PARAMETER_INDEX, SharedState
+from realtime.control.osc.packet import encode
+from realtime.control.osc.server import OscServer
+from realtime.shared.memory import PARAMETER_INDEX, SharedState
+from realtime.shared.parameters import PARAMETERS
 from tests.realtime.control.oscclient import Client, eventually
+from umtn.errors import UserError
 
 
 def typed(address: str, *pairs: tuple[str, Any]) -> bytes:

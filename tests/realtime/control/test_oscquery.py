@@ -9,12 +9,12 @@ from contextlib import suppress
 
 import pytest
 
-from realtime.control import listener, oscquery
-from realtime.control.http import HttpServer
 from realtime.control.namespace import Namespace
-from realtime.control.oscquery import OscQuery
-from realtime.parameters import STATUS
-from realtime.shared import SharedState
+from realtime.control.web import oscquery
+from realtime.control.web.oscquery import OscQuery
+from realtime.control.web.server import HttpServer
+from realtime.shared.memory import SharedState
+from realtime.shared.parameters import STATUS
 from tests.realtime.control.conftest import DOMAINS
 from tests.realtime.control.oscclient import Client, eventually
 from tests.realtime.control.proposal_client import ProposalClient
@@ -174,8 +174,8 @@ def test_clients_that_take_nothing_are_dropped(
 ) -> None:
     """One answers no ping (half-open), one lets its buffers fill; the third hears everything meanwhile."""
     monkeypatch.setattr(oscquery, "HEARTBEAT_S", 0.6)
-    monkeypatch.setattr(listener, "SEND_S", 0.5)
-    monkeypatch.setattr(listener, "MAX_ERRORS_PER_S", 10**9)
+    monkeypatch.setattr(oscquery, "SEND_S", 0.5)
+    monkeypatch.setattr(oscquery, "MAX_ERRORS_PER_S", 10**9)
     mute, slow = (WebSocket("127.0.0.1", web.port) for _ in range(2))
     asker.connect()
     asker.listen("/umtn/mix")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from realtime.control.packet import IMMEDIATELY, MAX_PACKET_BYTES, Message, PacketError, decode, encode
+from realtime.control.osc.packet import IMMEDIATELY, MAX_PACKET_BYTES, Message, PacketError, decode, encode
 
 
 def test_there_and_back() -> None:

@@ -8,7 +8,7 @@ import math
 import pytest
 
 from realtime.options import build_parser
-from realtime.parameters import (
+from realtime.shared.parameters import (
     FAMILIES,
     PARAMETERS,
     STATUS,

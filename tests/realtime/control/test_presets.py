@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from realtime.control.config_files import write_atomic
 from realtime.control.namespace import ERROR, Namespace
-from realtime.control.preset_file import snapshot
-from realtime.control.presets import Presets, default_folder
-from realtime.control.store import write_atomic
-from realtime.errors import UserError
-from realtime.shared import SharedState
+from realtime.control.presets.files import snapshot
+from realtime.control.presets.presets import Presets, default_folder
+from realtime.shared.memory import SharedState
 from tests.realtime.control.oscclient import eventually
+from umtn.errors import UserError
 
 ROOT = Path(__file__).parents[3]
 
@@ -375,7 +375,7 @@ CRASHING = """
 import os, sys, time
 from pathlib import Path
 from realtime.control.namespace import Namespace
-from realtime.control.presets import Presets
+from realtime.control.presets.presets import Presets
 from realtime.shared import SharedState
 shared = SharedState.create()
 space = Namespace(shared, ("strings", "piano", "winds"), 8)
@@ -446,7 +446,7 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
     write_atomic(path, "a" * 100_000)
     writer = subprocess.Popen(
         [sys.executable, "-c",
-         "import sys; from pathlib import Path; from realtime.control.store import write_atomic\n"
+         "import sys; from pathlib import Path; from realtime.control.config_files import write_atomic\n"
          "for i in range(200): write_atomic(Path(sys.argv[1]), 'ab'[i % 2] * 100_000)", str(path)],
         cwd=ROOT,
     )  # fmt: skip

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from realtime.control.namespace import Namespace
-from realtime.control.osc import OscServer
-from realtime.control.schema import ATTRIBUTES
+from realtime.control.osc.server import OscServer
+from realtime.control.web.address_tree import ATTRIBUTES
 from tests.realtime.control.oscclient import eventually
 from tests.realtime.control.proposal_checks import (
     OPTIONAL,

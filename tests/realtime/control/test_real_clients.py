@@ -11,8 +11,8 @@ from typing import TextIO
 
 import pytest
 
-from realtime.control.osc import OscServer
-from realtime.shared import SharedState
+from realtime.control.osc.server import OscServer
+from realtime.shared.memory import SharedState
 from tests.realtime.control.oscclient import eventually
 
 LIBLO = pytest.mark.skipif(not shutil.which("oscsend"), reason="liblo-tools is not installed")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from realtime.control.scope import BANDS, COLUMNS_HZ, FLOOR_DB, Scope, band_edges_hz, band_matrix
-from realtime.shared import SCOPE_FRAMES, SharedState
+from realtime.control.web.page_state import BANDS, COLUMNS_HZ, FLOOR_DB, Scope, band_edges_hz, band_matrix
+from realtime.shared.memory import SCOPE_FRAMES, SharedState
 
 
 def feed(shared: SharedState, hz: float, seconds: float, rate: float, amplitude: float = 1.0) -> None:

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from realtime import session as session_module
-from realtime.audio.config import AudioConfig
-from realtime.errors import UserError
-from realtime.performance import Performance
-from realtime.session import Session
-from realtime.shared import SharedState
+from realtime.app import Performance
+from realtime.control import audio_supervisor as session_module
+from realtime.control.audio_supervisor import Session
+from realtime.shared.audio_config import AudioConfig
+from realtime.shared.memory import SharedState
 from realtime.surfaces import Wanted
 from tests.realtime.control.fakeaudio import DOMAINS, TARGET
 from tests.realtime.control.oscclient import Client, eventually
+from umtn.errors import UserError
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 

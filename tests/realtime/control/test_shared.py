@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from realtime.parameters import FAMILIES, with_domains
-from realtime.shared import LAYOUT, SharedState, SharedStateError
+from realtime.shared.memory import LAYOUT, SharedState, SharedStateError
+from realtime.shared.parameters import FAMILIES, with_domains
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -106,6 +106,6 @@ def test_unlinked_memory_cannot_be_attached() -> None:
 
 
 def test_another_layout_is_refused(shared: SharedState, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("realtime.shared.LAYOUT", LAYOUT + 1)
+    monkeypatch.setattr("realtime.shared.memory.LAYOUT", LAYOUT + 1)
     with pytest.raises(SharedStateError, match="layout"):
         SharedState.attach(shared.name)

@@ -8,8 +8,8 @@ import math
 import pytest
 
 from realtime.control.namespace import Namespace
-from realtime.control.terminal import TerminalView, bar, end_line, start_lines, status_line
-from realtime.shared import SharedState
+from realtime.control.terminal.view import TerminalView, bar, end_line, start_lines, status_line
+from realtime.shared.memory import SharedState
 
 DOMAINS = ("strings", "piano")
 

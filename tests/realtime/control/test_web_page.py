@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from realtime.control.http import HttpServer
 from realtime.control.namespace import Namespace
-from realtime.parameters import Parameter, by_name
-from realtime.shared import SharedState
+from realtime.control.web.server import HttpServer
+from realtime.shared.memory import SharedState
+from realtime.shared.parameters import Parameter, by_name
 from tests.realtime.control.chromium import Chromium, find_chromium
 from tests.realtime.control.fakestage import Stage
 from tests.realtime.control.oscclient import eventually

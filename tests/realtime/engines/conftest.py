@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from export.bundle import Bundle
+from export.bundle.bundle import Bundle
 
 DOMAINS = ("strings", "piano")
 

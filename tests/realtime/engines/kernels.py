@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from realtime.engines.wavenet_cpu import build
+from realtime.engines.wavenet import native_loop
 
 __all__ = ["wavenet_kernel"]
 
 
 def wavenet_kernel() -> bool:
     try:
-        return build.library().is_file()
-    except build.CompilerError:
+        return native_loop.library().is_file()
+    except native_loop.CompilerError:
         return False

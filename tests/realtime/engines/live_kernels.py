@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from realtime.engines.live_cpu import build
-from realtime.engines.live_cpu.library import supported
+from realtime.engines.live import kernel
+from realtime.engines.live.kernel import supported
 
 __all__ = ["ISAS"]
 
@@ -11,7 +11,7 @@ __all__ = ["ISAS"]
 def _isas() -> tuple[str, ...]:
     try:
         return supported()
-    except build.CompilerError:
+    except kernel.CompilerError:
         return ()
 
 

@@ -1,4 +1,4 @@
-"""`realtime.bench --kl`: it sees a calibration that clips, and says what it cannot do."""
+"""`benchmarks --kl`: it sees a calibration that clips, and says what it cannot do."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ pytest.importorskip("torch")
 
 import safetensors.numpy
 
-from export.bundle import Bundle, write_bundle
-from realtime.bench_kl import divergences
-from realtime.engines.tensors import read_safetensors
-from realtime.errors import UserError
+from benchmarks.kl import divergences
+from export.bundle.bundle import Bundle, write_bundle
+from export.bundle.safetensors import read_safetensors
 from tests.realtime.engines.kernels import wavenet_kernel
+from umtn.errors import UserError
 
 pytestmark = pytest.mark.skipif(not wavenet_kernel(), reason="no compiled kernel and no compiler")
 

@@ -11,26 +11,30 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from export.bundle import PROBE, Bundle, write_bundle  # noqa: E402
-from export.guidance import told  # noqa: E402
-from export.probe import untied_noise  # noqa: E402
-from realtime.audio.latent import LatentControls  # noqa: E402
-from realtime.audio.restore import restore, save  # noqa: E402
-from realtime.audio.snapshot import Plan  # noqa: E402
+from export.bundle.bundle import PROBE, Bundle, write_bundle  # noqa: E402
+from export.probe import (  # noqa: E402
+    told,
+    untied_noise,
+)
+from realtime.dsp.latent_controls import LatentControls  # noqa: E402
 from realtime.engines import load_engine  # noqa: E402
-from realtime.engines.guided import Emphasis  # noqa: E402
-from realtime.engines.live_cpu import build  # noqa: E402
+from realtime.engines.live import kernel  # noqa: E402
 from realtime.engines.onnx import OnnxEngine  # noqa: E402
-from realtime.engines.wavenet_cpu.engine import WavenetCpuEngine  # noqa: E402
-from realtime.engines.wavenet_cpu.loops import make_loop  # noqa: E402
-from realtime.engines.wavenet_cpu.probed import Probed  # noqa: E402
-from realtime.engines.wavenet_cuda.engine import SAME_SHARE, _same_share  # noqa: E402
-from realtime.errors import UserError  # noqa: E402
+from realtime.engines.wavenet.autotune import (  # noqa: E402
+    Probed,
+    make_loop,
+)
+from realtime.engines.wavenet.cuda_engine import SAME_SHARE, _same_share  # noqa: E402
+from realtime.engines.wavenet.engine import WavenetCpuEngine  # noqa: E402
+from realtime.engines.wavenet.guided import Emphasis  # noqa: E402
+from realtime.recording.restore import restore, save  # noqa: E402
+from realtime.recording.snapshot import Plan  # noqa: E402
 from tests.realtime.engines.live_kernels import ISAS  # noqa: E402
-from umtn.checkpoint import load  # noqa: E402
-from umtn.decoders.guided import DRIVE, GuidedDecoder  # noqa: E402
-from umtn.emphasis import Emphasis as TorchEmphasis  # noqa: E402
-from umtn.mulaw import mulaw_encode  # noqa: E402
+from umtn.errors import UserError  # noqa: E402
+from umtn.model.checkpoint import load  # noqa: E402
+from umtn.model.companding import Emphasis as TorchEmphasis  # noqa: E402
+from umtn.model.companding import mulaw_encode  # noqa: E402
+from umtn.model.decoders.guided import DRIVE, GuidedDecoder  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not ISAS, reason="no compiled kernel and no compiler")
 
@@ -234,7 +238,7 @@ def test_bad_bundles_are_refused(guided_bundle: Bundle, tmp_path: Path) -> None:
 def test_without_the_kernel_of_live_models_onnx_runtime_plays_it(
     guided_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build, "ready", lambda: None)
-    with pytest.raises(UserError, match="not here; python -m realtime.native.*use --engine onnx"):
+    monkeypatch.setattr(kernel, "ready", lambda: None)
+    with pytest.raises(UserError, match="not here; python -m umtn.native.*use --engine onnx"):
         WavenetCpuEngine(guided_bundle, "fp32")
     assert isinstance(load_engine(guided_bundle, "onnx"), OnnxEngine)

@@ -10,24 +10,26 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from export.bundle import Bundle, write_bundle  # noqa: E402
-from export.live_weights import encoder_weights  # noqa: E402
-from realtime.audio.restore import restore, save  # noqa: E402
-from realtime.audio.snapshot import Plan  # noqa: E402
-from realtime.engines.buffers import StreamBuffers  # noqa: E402
-from realtime.engines.live_cpu import build  # noqa: E402
-from realtime.engines.live_cpu.heard import HeardPart, heard_part  # noqa: E402
-from realtime.engines.live_cpu.library import NativePart  # noqa: E402
-from realtime.engines.live_cpu.weights import MouthWeights  # noqa: E402
+from export.bundle.bundle import Bundle, write_bundle  # noqa: E402
+from export.native_weights import encoder_weights  # noqa: E402
+from realtime.engines.engine import StreamBuffers  # noqa: E402
+from realtime.engines.live import kernel  # noqa: E402
+from realtime.engines.live.engine import HeardPart, heard_part  # noqa: E402
+from realtime.engines.live.kernel import NativePart  # noqa: E402
+from realtime.engines.live.weights import MouthWeights  # noqa: E402
 from realtime.engines.onnx import encoder_stepper  # noqa: E402
-from realtime.engines.wavenet_cpu.engine import WavenetCpuEngine  # noqa: E402
-from realtime.errors import UserError  # noqa: E402
+from realtime.engines.wavenet.engine import WavenetCpuEngine  # noqa: E402
+from realtime.recording.restore import restore, save  # noqa: E402
+from realtime.recording.snapshot import Plan  # noqa: E402
 from tests.realtime.engines.live_kernels import ISAS  # noqa: E402
-from umtn.config import HeardEncoderConfig, PitchEncoderConfig  # noqa: E402
-from umtn.heard_encoder import HeardEncoder  # noqa: E402
-from umtn.latent import PitchLatent  # noqa: E402
-from umtn.presets import preset  # noqa: E402
-from umtn.translator import Translator  # noqa: E402
+from umtn.errors import UserError  # noqa: E402
+from umtn.model.config import HeardEncoderConfig, PitchEncoderConfig  # noqa: E402
+from umtn.model.pitch_encoder import (  # noqa: E402
+    HeardEncoder,
+    PitchLatent,
+)
+from umtn.model.presets import preset  # noqa: E402
+from umtn.model.translator import Translator  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not ISAS, reason="no compiled kernel and no compiler")
 
@@ -115,11 +117,11 @@ def _changed(bundle: Bundle, path: Path, encoder: bytes | None) -> Bundle:
 def test_without_weights_or_kernel_onnx_runtime_hears(
     wavenet_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build.library()
+    kernel.library()
     assert isinstance(WavenetCpuEngine(wavenet_bundle)._encoder, HeardPart)
     older = _changed(wavenet_bundle, tmp_path / "older.umtn", None)
     assert not isinstance(WavenetCpuEngine(older)._encoder, HeardPart)
-    monkeypatch.setattr(build, "ready", lambda: None)
+    monkeypatch.setattr(kernel, "ready", lambda: None)
     assert heard_part(wavenet_bundle, StreamBuffers(wavenet_bundle.manifest)) is None
     assert not isinstance(WavenetCpuEngine(wavenet_bundle)._encoder, HeardPart)
 

@@ -9,16 +9,16 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from export.live_weights import decoder_weights, encoder_weights  # noqa: E402
+from export.native_weights import decoder_weights, encoder_weights  # noqa: E402
 from export.probe import test_signal as made_up_tune  # noqa: E402
-from realtime.engines.live_cpu.library import NativePart  # noqa: E402
-from realtime.engines.live_cpu.weights import DecoderWeights, EncoderWeights  # noqa: E402
-from realtime.errors import UserError  # noqa: E402
+from realtime.engines.live.kernel import NativePart  # noqa: E402
+from realtime.engines.live.weights import DecoderWeights, EncoderWeights  # noqa: E402
 from tests.realtime.engines.live_kernels import ISAS  # noqa: E402
-from umtn.config import Character, Config, LiveDecoderConfig, PitchEncoderConfig  # noqa: E402
-from umtn.latent import PitchLatent  # noqa: E402
-from umtn.presets import preset  # noqa: E402
-from umtn.translator import Translator  # noqa: E402
+from umtn.errors import UserError  # noqa: E402
+from umtn.model.config import Character, Config, LiveDecoderConfig, PitchEncoderConfig  # noqa: E402
+from umtn.model.pitch_encoder import PitchLatent  # noqa: E402
+from umtn.model.presets import preset  # noqa: E402
+from umtn.model.translator import Translator  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not ISAS, reason="no compiled kernel and no compiler")
 

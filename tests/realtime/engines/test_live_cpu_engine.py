@@ -10,17 +10,17 @@ import pytest
 
 pytest.importorskip("torch")
 
-from export.bundle import Bundle, write_bundle
-from realtime.audio.restore import restore, save
-from realtime.audio.snapshot import Plan
+from export.bundle.bundle import Bundle, write_bundle
 from realtime.engines import load_engine
-from realtime.engines.live_cpu import build
-from realtime.engines.live_cpu.engine import LiveCpuEngine
+from realtime.engines.live import kernel
+from realtime.engines.live.engine import LiveCpuEngine
 from realtime.engines.onnx import OnnxEngine
-from realtime.errors import UserError
-from realtime.options import find_bundle
+from realtime.recording.restore import restore, save
+from realtime.recording.snapshot import Plan
+from realtime.shared.audio_config import find_bundle
 from tests.realtime.engines.live_kernels import ISAS
 from tests.realtime.fakebundle import write_fake_bundle
+from umtn.errors import UserError
 
 pytestmark = pytest.mark.skipif(not ISAS, reason="no compiled kernel and no compiler")
 
@@ -133,8 +133,8 @@ def test_own_noise_follows_the_seed(bundle: Bundle) -> None:
 def test_auto_takes_it_where_bundle_and_kernel_are_there(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("realtime.engines.base.gpu_present", lambda: False)
-    build.library()
+    monkeypatch.setattr("realtime.engines.select.gpu_present", lambda: False)
+    kernel.library()
     assert load_engine(bundle).name == "live-cpu"
     older = _changed(bundle, tmp_path / "older.umtn", {}, without="weights/")
     assert load_engine(older).name == "onnx"
@@ -142,19 +142,19 @@ def test_auto_takes_it_where_bundle_and_kernel_are_there(
         UserError, match=r"older.umtn holds no weights/encoder.safetensors.*use --engine onnx"
     ):
         load_engine(older, "live-cpu")
-    monkeypatch.setattr(build, "ready", lambda: None)
+    monkeypatch.setattr(kernel, "ready", lambda: None)
     assert load_engine(bundle).name == "onnx"
 
 
 def test_weights_that_contradict_the_probe_are_not_played(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("realtime.engines.base.gpu_present", lambda: False)
+    monkeypatch.setattr("realtime.engines.select.gpu_present", lambda: False)
     files = {"weights/piano.safetensors": bundle.read("weights/strings.safetensors")}
     swapped = _changed(bundle, tmp_path / "b.umtn", files)
     with pytest.raises(UserError, match="live-cpu computes the domain piano of b.umtn wrongly"):
         load_engine(swapped, "live-cpu")
-    build.library()
+    kernel.library()
     assert load_engine(swapped).name == "onnx"
 
 

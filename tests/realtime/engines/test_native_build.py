@@ -12,10 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from realtime.native import build
-from realtime.native.build import CompilerError, Kernel
-from realtime.native.handle import Handle
-from realtime.native.kernels import KERNELS, LIVE, WAVENET
+from umtn.native import build
+from umtn.native.build import KERNELS, LIVE, WAVENET, CompilerError, Handle, Kernel
 
 needs_compiler = pytest.mark.skipif(
     not any(shutil.which(name) for name in build.COMPILERS), reason="no C++ compiler"
@@ -126,7 +124,7 @@ def test_two_processes_at_once(tmp_path: Path) -> None:
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
         "HOME": str(tmp_path),
     }
-    code = "from realtime.native.kernels import WAVENET; print(WAVENET.compile())"
+    code = "from umtn.native.build import WAVENET; print(WAVENET.compile())"
     runs = [
         subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
         for _ in range(3)

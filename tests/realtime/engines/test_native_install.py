@@ -13,13 +13,13 @@ import pytest
 
 pytest.importorskip("setuptools")
 
-from export.bundle import Bundle
-from realtime.engines import base, load_engine
-from realtime.engines.live_cpu import build as live_build
-from realtime.native import __main__ as native
-from realtime.native import build
-from realtime.native.kernels import KERNELS
-from realtime.options import find_bundle
+from export.bundle.bundle import Bundle
+from realtime.engines import load_engine, select
+from realtime.engines.live import kernel as live_build
+from realtime.shared.audio_config import find_bundle
+from umtn.native import __main__ as native
+from umtn.native import build
+from umtn.native.build import KERNELS
 
 ROOT = Path(__file__).resolve().parents[3]
 COMPILER = """#!/bin/sh
@@ -67,7 +67,7 @@ def test_an_editable_installation_keeps_its_kernels(tree: Path, tmp_path: Path) 
     _build(tree, "editable", tmp_path)
     wanted = [kernel.file_name(kernel.source_hash()) for kernel in KERNELS]
     assert _kernels(tree) == sorted(wanted)
-    code = "from realtime.native.kernels import KERNELS; print([k.packaged() is not None for k in KERNELS])"
+    code = "from umtn.native.build import KERNELS; print([k.packaged() is not None for k in KERNELS])"
     said = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tree,
@@ -119,8 +119,6 @@ def test_whoever_plays_without_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_build, "ready", lambda: None)
     engine = load_engine(bundle)
     assert (
-        engine.name == "onnx"
-        and engine.hint == base.UNCOMPILED
-        and "python -m realtime.native" in engine.hint
+        engine.name == "onnx" and engine.hint == select.UNCOMPILED and "python -m umtn.native" in engine.hint
     )
     assert load_engine(bundle, "onnx").hint == ""  # asked for by name

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.bundle import Bundle
+from export.bundle.bundle import Bundle
 from realtime.engines import load_engine
-from realtime.engines.base import check_probe
 from realtime.engines.onnx import OnnxEngine
-from realtime.errors import UserError
+from realtime.engines.select import check_probe
 from tests.realtime.fakebundle import write_fake_bundle
+from umtn.errors import UserError
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_a_bundle_that_computes_something_else_is_refused(tmp_path: Path) -> Non
 
 
 def test_auto_without_a_gpu_is_the_cpu(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("realtime.engines.base.gpu_present", lambda: False)
+    monkeypatch.setattr("realtime.engines.select.gpu_present", lambda: False)
     assert load_engine(bundle).name == "onnx"
 
 
@@ -43,7 +43,7 @@ def test_unknown_engine_lists_the_known(bundle: Bundle) -> None:
 
 
 def test_cuda_asked_for_where_there_is_none(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("realtime.engines.base.gpu_present", lambda: False)
+    monkeypatch.setattr("realtime.engines.select.gpu_present", lambda: False)
     with pytest.raises(UserError, match="use --engine onnx"):
         load_engine(bundle, "onnx-cuda")
 

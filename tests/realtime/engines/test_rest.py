@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.bundle import Bundle
+from export.bundle.bundle import Bundle
 from realtime.engines import load_engine
-from realtime.engines.base import Engine
+from realtime.engines.engine import Engine
 from tests.export.toys import export_toy
 from tests.realtime.engines.kernels import wavenet_kernel
 
@@ -109,7 +109,7 @@ def test_a_seed_draws_as_before(request: pytest.FixtureRequest) -> None:
 
 def test_a_recording_loses_nothing_by_it(request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """What is kept for `rest` is no state: it is not in a snapshot."""
-    from realtime.audio.snapshot import Plan
+    from realtime.recording.snapshot import Plan
 
     ours = loaded(request, "live", "live-cpu")
     plan = Plan(ours)

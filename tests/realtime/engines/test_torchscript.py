@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 
 from torch import Tensor  # noqa: E402
 
-from export.bundle import Bundle, write_bundle  # noqa: E402
+from export.bundle.bundle import Bundle, write_bundle  # noqa: E402
 from realtime.engines import load_engine  # noqa: E402
 from tests.realtime.fakebundle import NOISE_LEVEL, write_fake_bundle  # noqa: E402
 

@@ -11,12 +11,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from realtime.engines.wavenet_cpu import WavenetWeights, build, make_loop  # noqa: E402
-from realtime.engines.wavenet_cpu.calibration import calibrate, divergence  # noqa: E402
-from realtime.engines.wavenet_cpu.loops import SampleLoop  # noqa: E402
-from realtime.engines.wavenet_cpu.native_loop import ISAS, NativeLoop, pick_isa, supported  # noqa: E402
-from realtime.errors import UserError  # noqa: E402
+from realtime.engines.wavenet import WavenetWeights, make_loop, native_loop  # noqa: E402
+from realtime.engines.wavenet.autotune import calibrate, divergence  # noqa: E402
+from realtime.engines.wavenet.native_loop import ISAS, NativeLoop, pick_isa, supported  # noqa: E402
+from realtime.engines.wavenet.sample_loop import SampleLoop  # noqa: E402
 from tests.realtime.engines.wavenets import SIZES, hear, random_network, streams_of  # noqa: E402
+from umtn.errors import UserError  # noqa: E402
 
 SEED = time.time_ns() % 2**31
 
@@ -29,7 +29,7 @@ def say_the_seed() -> None:
 def _here(precision: str) -> list[str]:
     try:
         return list(supported(precision))
-    except build.CompilerError:
+    except native_loop.CompilerError:
         return []
 
 

@@ -12,10 +12,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from realtime.engines.wavenet_cpu import make_loop  # noqa: E402
-from realtime.engines.wavenet_cpu.native_loop import NativeLoop  # noqa: E402
-from realtime.errors import UserError  # noqa: E402
+from realtime.engines.wavenet import make_loop  # noqa: E402
+from realtime.engines.wavenet.native_loop import NativeLoop  # noqa: E402
 from tests.realtime.engines.wavenets import random_network  # noqa: E402
+from umtn.errors import UserError  # noqa: E402
 
 two_cores = pytest.mark.skipif(
     not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2, reason="one core only"

@@ -13,14 +13,14 @@ import pytest
 
 pytest.importorskip("torch")
 
-from export.bundle import Bundle, Manifest, write_bundle
+from export.bundle.bundle import Bundle, Manifest, write_bundle
+from export.bundle.safetensors import weights_kind
 from realtime.engines import load_engine
 from realtime.engines.onnx import OnnxEngine
-from realtime.engines.tensors import weights_kind
-from realtime.engines.wavenet_cpu import build, contest
-from realtime.engines.wavenet_cpu.engine import WavenetCpuEngine
-from realtime.errors import UserError
+from realtime.engines.wavenet import autotune, native_loop
+from realtime.engines.wavenet.engine import WavenetCpuEngine
 from tests.realtime.fakebundle import write_fake_bundle
+from umtn.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +163,7 @@ def test_a_probe_that_another_encoder_wrote_is_refused(bundle: Bundle, tmp_path:
 def test_a_decoder_that_cannot_keep_up_is_refused_with_the_figure(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contest, "_us_per_sample", lambda loop, latent: 500.0)
+    monkeypatch.setattr(autotune, "_us_per_sample", lambda loop, latent: 500.0)
     with pytest.raises(UserError, match=r"needs 500 us a sample .*RTF 4.0.* 125.0 are allowed .*keep up"):
         WavenetCpuEngine(bundle)
     with pytest.raises(UserError, match="needs 500 us a sample"):
@@ -179,9 +179,9 @@ def test_auto_takes_a_coarser_one_only_at_a_pinch(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, us: float, nats: float, wanted: str
 ) -> None:
     """us: of fp32, where 125 are allowed; int8 takes 10 and costs `nats`."""
-    monkeypatch.setattr(contest, "divergence", lambda a, b, *_: nats if b.precision == "int8" else 1.0)
+    monkeypatch.setattr(autotune, "divergence", lambda a, b, *_: nats if b.precision == "int8" else 1.0)
     speeds = {"fp32": us, "bf16": 1.0, "int8": 10.0}
-    monkeypatch.setattr(contest, "_us_per_sample", lambda loop, latent: speeds[loop.precision])
+    monkeypatch.setattr(autotune, "_us_per_sample", lambda loop, latent: speeds[loop.precision])
     assert WavenetCpuEngine(bundle).choice.precision == wanted
 
 
@@ -207,9 +207,9 @@ def test_without_a_compiler_auto_is_numba(bundle: Bundle, monkeypatch: pytest.Mo
     pytest.importorskip("numba")
 
     def no_kernel(*arguments: object, **names: object) -> None:
-        raise build.CompilerError("the native WaveNet kernel needs a C++ compiler, and none was found")
+        raise native_loop.CompilerError("the native WaveNet kernel needs a C++ compiler, and none was found")
 
-    monkeypatch.setattr("realtime.engines.wavenet_cpu.native_loop._library", no_kernel)
+    monkeypatch.setattr("realtime.engines.wavenet.native_loop._library", no_kernel)
     assert WavenetCpuEngine(bundle).choice.loop == "numba"
     with pytest.raises(UserError, match="needs a C\\+\\+ compiler"):
         WavenetCpuEngine(bundle, "int8")

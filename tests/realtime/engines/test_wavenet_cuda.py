@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from realtime.engines.base import gpu_present
-from realtime.engines.wavenet_cpu import WavenetWeights
-from realtime.engines.wavenet_cuda import compiler
-from realtime.engines.wavenet_cuda.compiler import compile_kernel, usage
-from realtime.engines.wavenet_cuda.device import CudaDevice
-from realtime.engines.wavenet_cuda.pack import fragments, gated_rows, pack, paired_rows
-from realtime.engines.wavenet_cuda.plan import GLOBAL, REGISTER_FILE, REGISTERS, SHARED, Chip, Plan, make_plan
-from realtime.errors import UserError
+from realtime.engines.select import gpu_present
+from realtime.engines.wavenet import WavenetWeights
+from realtime.engines.wavenet.cuda import compiler
+from realtime.engines.wavenet.cuda.compiler import compile_kernel, usage
+from realtime.engines.wavenet.cuda.device import CudaDevice
+from realtime.engines.wavenet.cuda.pack import fragments, gated_rows, pack, paired_rows
+from realtime.engines.wavenet.cuda.plan import GLOBAL, REGISTER_FILE, REGISTERS, SHARED, Chip, Plan, make_plan
 from tests.realtime.engines.wavenet_cuda_emulated import decoder_arrays
+from umtn.errors import UserError
 
 CONFIGURATIONS = {
     (4, 10, 128, 128): "4x10 R128 S128",
@@ -211,14 +211,14 @@ def test_without_cuda_core_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_cuda_is_imported_only_when_it_is_asked_for() -> None:
-    code = "import sys, realtime.engines.wavenet_cuda.engine; sys.exit(bool({'cuda.core', 'torch'} & set(sys.modules)))"
+    code = "import sys, realtime.engines.wavenet.cuda_engine; sys.exit(bool({'cuda.core', 'torch'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.skipif(gpu_present(), reason="there is a GPU here")
 def test_the_benchmark_without_a_gpu_says_so() -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "realtime.bench_gpu"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "benchmarks.gpu"], capture_output=True, text=True, check=False
     )
     assert run.returncode == 2
     assert run.stderr.startswith("error: ") and len(run.stderr.strip().splitlines()) == 1

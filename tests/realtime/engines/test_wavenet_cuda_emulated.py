@@ -17,22 +17,22 @@ import pytest
 
 pytest.importorskip("torch")
 
+from benchmarks import gpu
 from export.__main__ import main as export
-from export.bundle import Bundle
-from realtime import bench_gpu
-from realtime.audio.restore import restore, save
-from realtime.audio.snapshot import Plan
-from realtime.engines.wavenet_cpu import WavenetWeights
-from realtime.engines.wavenet_cpu.calibration import play
-from realtime.engines.wavenet_cpu.numpy_loop import NumpyLoop
-from realtime.engines.wavenet_cuda import CudaLoop, compiler
-from realtime.engines.wavenet_cuda.engine import WavenetCudaEngine
-from realtime.engines.wavenet_cuda.plan import GLOBAL, SHARED, Chip, make_plan
-from realtime.errors import UserError
+from export.bundle.bundle import Bundle
+from realtime.engines.wavenet import WavenetWeights
+from realtime.engines.wavenet.autotune import play
+from realtime.engines.wavenet.cuda import CudaLoop, compiler
+from realtime.engines.wavenet.cuda.plan import GLOBAL, SHARED, Chip, make_plan
+from realtime.engines.wavenet.cuda_engine import WavenetCudaEngine
+from realtime.engines.wavenet.sample_loop import NumpyLoop
+from realtime.recording.restore import restore, save
+from realtime.recording.snapshot import Plan
 from tests.export.toys import make_checkpoint
 from tests.realtime.engines import wavenet_cuda_emulated as emulated
 from tests.realtime.engines import wavenets
 from tests.realtime.engines.wavenet_cuda_emulated import EmulatedDevice
+from umtn.errors import UserError
 
 pytestmark = pytest.mark.skipif(
     emulated.compiler() is None or sys.platform != "linux",
@@ -115,7 +115,7 @@ def test_matrices_in_every_place(folder: Path, seed: int, monkeypatch: pytest.Mo
     results = []
     for places in ([0] * 5, [SHARED] * 5, [GLOBAL] * 5, [GLOBAL, SHARED, 0, SHARED, 0]):
         parts = [places[:3], places[3:]]
-        monkeypatch.setattr("realtime.engines.wavenet_cuda.plan._place", lambda *_: parts.pop(0))  # noqa: B023
+        monkeypatch.setattr("realtime.engines.wavenet.cuda.plan._place", lambda *_: parts.pop(0))  # noqa: B023
         loop = CudaLoop(network.weights, 1, EmulatedDevice(folder, seed=seed), 1)
         results.append(wavenets.streams_of(loop, [heard], (7,), forced=False)[2])
     assert all(np.array_equal(results[0], other) for other in results[1:])
@@ -342,22 +342,22 @@ def test_play_hears_every_frame(folder: Path, seed: int) -> None:
 
 
 def test_the_benchmarks_comparisons(folder: Path, seed: int) -> None:
-    decoder, weights = bench_gpu.random_decoder(bench_gpu.Size(1, 3, 16, 32, 8, 32, 4), seed)
+    decoder, weights = gpu.random_decoder(gpu.Size(1, 3, 16, 32, 8, 32, 4), seed)
     loop = CudaLoop(weights, 1, EmulatedDevice(folder, seed=seed), 1)
-    truth = bench_gpu.compare(loop, decoder, 40, seed)
+    truth = gpu.compare(loop, decoder, 40, seed)
     assert truth.samples == 40 and truth.equal_share >= 0.9 and truth.logits_snr_db > 50
-    assert bench_gpu.time_loop(loop, 8, 1) > 0 and bench_gpu.time_pytorch(decoder, 5) > 0
-    long = bench_gpu.long_run(weights, 24, seed, lambda: EmulatedDevice(folder, 80, seed))
+    assert gpu.time_loop(loop, 8, 1) > 0 and gpu.time_pytorch(decoder, 5) > 0
+    long = gpu.long_run(weights, 24, seed, lambda: EmulatedDevice(folder, 80, seed))
     assert long["samples"] == 24 and long["differing_between_two_runs"] == 0
     assert long["equal_share"] >= 0.8
 
 
 def test_the_benchmarks_table(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tiny = bench_gpu.Size(1, 3, 16, 32, 8, 32, 4)
+    tiny = gpu.Size(1, 3, 16, 32, 8, 32, 4)
     for name in ("PAPER", "MIDDLE", "SMALL"):
-        monkeypatch.setattr(bench_gpu, name, tiny)
-    monkeypatch.setattr(bench_gpu, "PIECE", 2)
-    monkeypatch.setattr(bench_gpu, "time_loop", lambda *_: 12.0)
-    figures = bench_gpu.measure(0, 3, lambda: EmulatedDevice(folder, 80))
+        monkeypatch.setattr(gpu, name, tiny)
+    monkeypatch.setattr(gpu, "PIECE", 2)
+    monkeypatch.setattr(gpu, "time_loop", lambda *_: 12.0)
+    figures = gpu.measure(0, 3, lambda: EmulatedDevice(folder, 80))
     assert len(figures["rows"]) == 6 and figures["rows"][0]["rtf_at_16_khz"] == 0.192
-    assert "1x3 R16 S32" in "\n".join(bench_gpu._lines(figures))
+    assert "1x3 R16 S32" in "\n".join(gpu._lines(figures))

@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from realtime.audio.snapshot import Plan
-from realtime.engines.wavenet_cpu import WavenetWeights
-from realtime.engines.wavenet_cpu.loops import SampleLoop
-from realtime.engines.wavenet_cpu.numpy_loop import NumpyLoop
-from realtime.engines.wavenet_cpu.weights import mulaw_table
-from realtime.engines.wavenet_cuda import CudaLoop
+from realtime.engines.wavenet import WavenetWeights
+from realtime.engines.wavenet.cuda import CudaLoop
+from realtime.engines.wavenet.sample_loop import NumpyLoop, SampleLoop
+from realtime.engines.wavenet.weights import mulaw_table
+from realtime.recording.snapshot import Plan
 from tests.realtime.engines import wavenet_cuda_emulated as emulated
 from tests.realtime.engines.wavenet_cuda_emulated import EmulatedDevice
 

@@ -16,17 +16,17 @@ import pytest
 
 pytest.importorskip("torch")
 
-from export.bundle import Bundle
-from realtime.audio.cells import default_cells, put
-from realtime.audio.player import Player
-from realtime.audio.recording import Recorder, Tape
-from realtime.audio.signal_path import SignalPath
-from realtime.audio.swap import same_again
+from export.bundle.bundle import Bundle
+from realtime.audio.model_loader import same_again
+from realtime.dsp.controls import default_cells, put
+from realtime.dsp.model_crossfade import Player
+from realtime.dsp.signal_path import SignalPath
 from realtime.engines import load_engine
-from realtime.errors import UserError
-from realtime.native.kernels import LIVE
+from realtime.recording.recorder import Recorder, Tape
 from realtime.replay import _sha256, replay
 from tests.realtime.engines.kernels import wavenet_kernel
+from umtn.errors import UserError
+from umtn.native.build import LIVE
 
 ROOT = Path(__file__).parents[3]
 BLOCK = 128
@@ -115,7 +115,7 @@ def test_a_recording_with_addresses_in_it_is_refused(bundle: Path, tmp_path: Pat
         nodes, data = [json.loads(n) for n in bytes(file["structure"]).decode().split("\n")], file["data"]
     old = {
         "kind": "object",
-        "class": "realtime.engines.wavenet_cpu.native_loop:NativeLoop",
+        "class": "realtime.engines.wavenet.native_loop:NativeLoop",
         "fields": {"_handle": 140234},
     }
     changed = [old if node["kind"] == "stateful" else node for node in nodes]

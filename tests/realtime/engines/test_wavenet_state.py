@@ -15,13 +15,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from realtime.audio.restore import restore, save  # noqa: E402
-from realtime.audio.snapshot import Plan  # noqa: E402
-from realtime.engines.wavenet_cpu import SampleLoop, WavenetWeights, build, make_loop  # noqa: E402
-from realtime.engines.wavenet_cpu.calibration import calibrate  # noqa: E402
-from realtime.engines.wavenet_cpu.native_loop import NativeLoop, supported  # noqa: E402
-from realtime.errors import UserError  # noqa: E402
+from realtime.engines.wavenet import SampleLoop, WavenetWeights, make_loop, native_loop  # noqa: E402
+from realtime.engines.wavenet.autotune import calibrate  # noqa: E402
+from realtime.engines.wavenet.native_loop import NativeLoop, supported  # noqa: E402
+from realtime.recording.restore import restore, save  # noqa: E402
+from realtime.recording.snapshot import Plan  # noqa: E402
 from tests.realtime.engines.wavenets import random_network  # noqa: E402
+from umtn.errors import UserError  # noqa: E402
 
 STREAMS = 2
 
@@ -29,7 +29,7 @@ STREAMS = 2
 def _native() -> list[str]:
     try:
         every = [(p, isa) for p in ("fp32", "bf16", "int8") for isa in supported(p)]
-    except build.CompilerError:
+    except native_loop.CompilerError:
         return []
     return [f"{precision} {isa}" for precision, isa in every]
 

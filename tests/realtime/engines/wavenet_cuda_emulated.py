@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from realtime.engines.wavenet_cuda.compiler import FOLDER
-from realtime.engines.wavenet_cuda.plan import Chip, Plan
+from realtime.engines.wavenet.cuda.compiler import FOLDER
+from realtime.engines.wavenet.cuda.plan import Chip, Plan
 
 __all__ = ["EmulatedDevice", "build", "compiler", "decoder_arrays"]
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from realtime.engines.wavenet_cpu.loops import SampleLoop
-from realtime.engines.wavenet_cpu.weights import WavenetWeights
-from umtn.decoders.wavenet import WaveNetDecoder
-from umtn.mulaw import mulaw_encode
+from realtime.engines.wavenet.sample_loop import SampleLoop
+from realtime.engines.wavenet.weights import WavenetWeights
+from umtn.model.companding import mulaw_encode
+from umtn.model.decoders.wavenet import WaveNetDecoder
 
 __all__ = ["SIZES", "Heard", "Network", "hear", "random_network", "streams_of"]
 

@@ -10,16 +10,15 @@ from typing import Any
 
 import pytest
 
-from realtime import parameters as table
-from realtime.hosts.__main__ import FILES, main, write_all
-from realtime.hosts.max_for_live import device_patcher, max_for_live
-from realtime.hosts.max_patch import max_patch
-from realtime.hosts.open_stage_control import open_stage_control
-from realtime.hosts.pdcanvas import escape
-from realtime.hosts.pure_data import pure_data
-from realtime.hosts.supercollider import supercollider
-from realtime.hosts.table import Session, titles
-from realtime.parameters import Parameter, Status
+from realtime.patches.max import max_patch
+from realtime.patches.max_for_live import device_patcher, max_for_live
+from realtime.patches.open_stage_control import open_stage_control
+from realtime.patches.pure_data import escape, pure_data
+from realtime.patches.supercollider import supercollider
+from realtime.patches.table import Session, titles
+from realtime.patches.write import FILES, main, write_all
+from realtime.shared import parameters as table
+from realtime.shared.parameters import Parameter, Status
 from tests.realtime.hosts.maxrules import Graph, amxd_content, device_faults, patcher_faults
 from tests.realtime.hosts.pdrules import parse, pd_faults
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from realtime.control.namespace import Namespace
-from realtime.control.osc import OscServer
-from realtime.hosts.__main__ import write_all
-from realtime.hosts.table import Session
-from realtime.parameters import Parameter
-from realtime.shared import SharedState
+from realtime.control.osc.server import OscServer
+from realtime.patches.table import Session
+from realtime.patches.write import write_all
+from realtime.shared.memory import SharedState
+from realtime.shared.parameters import Parameter
 from tests.realtime.control.oscclient import Client, eventually
 
 PD = pytest.mark.skipif(not shutil.which("pd"), reason="Pure Data is not installed")

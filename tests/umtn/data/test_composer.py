@@ -8,8 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from umtn.data.composer import compose
-from umtn.data.phrases import HIGHEST, KINDS, LOWEST, Key, Phrase, random_key
+from umtn.data.compose import HIGHEST, KINDS, LOWEST, Key, Phrase, compose, random_key
 from umtn.data.score import BEND_RANGE_CENTS, Note, Score, without_unisons
 from umtn.errors import UserError
 

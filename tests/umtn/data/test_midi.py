@@ -6,9 +6,9 @@ import mido
 import numpy as np
 import pytest
 
-from umtn.data.composer import compose
+from umtn.data.compose import compose
 from umtn.data.instruments import INSTRUMENTS, instruments_named, training_instruments
-from umtn.data.midi import read_midi, write_midi
+from umtn.data.score import read_midi, write_midi
 from umtn.errors import UserError
 
 

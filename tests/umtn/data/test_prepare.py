@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from umtn.cli_data import register
+from umtn.cli.data import register
+from umtn.data.dataset import Dataset
 from umtn.data.prepare import prepare, read_audio, split_files
-from umtn.data.store import Dataset
 from umtn.errors import UserError
 
 RATE = 24_000

@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from umtn.data.composer import compose
-from umtn.data.rasterize import rasterize
-from umtn.data.score import Curve, Note, Score
+from umtn.data.compose import compose
+from umtn.data.score import Curve, Note, Score, rasterize
 
 SCORE = Score(
     duration_s=2.0,

@@ -12,11 +12,9 @@ from typing import Any
 
 import pytest
 
-from umtn import cli_evaluate
+from umtn.cli import evaluate
 from umtn.errors import UserError
-from umtn.evaluation.columns import COLUMNS, SIDE_FIGURES
-from umtn.evaluation.compare import changes, comparison, read_report
-from umtn.evaluation.means import only_targets
+from umtn.evaluation.report import COLUMNS, SIDE_FIGURES, changes, comparison, only_targets, read_report
 
 
 def report(**figures: float) -> dict[str, Any]:
@@ -103,7 +101,7 @@ def test_keys_are_unique() -> None:
 
 def test_the_command_and_its_slips(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     parser = argparse.ArgumentParser()
-    cli_evaluate.register(parser.add_subparsers())
+    evaluate.register(parser.add_subparsers())
     a, b = tmp_path / "a.json", tmp_path / "b.json"
     a.write_text(json.dumps(report(onset_f1=0.5)))
     b.write_text(json.dumps(report(onset_f1=0.9)))

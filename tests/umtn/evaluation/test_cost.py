@@ -12,13 +12,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.realtime.fakebundle import write_fake_bundle
 from tests.umtn import tinydata
-from umtn.data.store import Dataset
-from umtn.evaluation.cost import cost, size
-from umtn.evaluation.graph_cost import graph_macs, graph_parameters
+from umtn.data.dataset import Dataset
+from umtn.evaluation.cost import cost, graph_macs, graph_parameters, size
 from umtn.evaluation.material import Material
-from umtn.evaluation.players import CheckpointPlayer, open_player
-from umtn.presets import preset
-from umtn.translator import Translator
+from umtn.model.presets import preset
+from umtn.model.translator import Translator
+from umtn.offline import CheckpointPlayer, open_player
 
 
 def graph(nodes: list[onnx.NodeProto], weights: dict[str, np.ndarray], shape: list[int]) -> bytes:

@@ -12,18 +12,19 @@ import pytest
 
 from tests.realtime.fakebundle import write_fake_bundle
 from tests.umtn import tinydata
-from umtn import checkpoint, cli_evaluate
-from umtn.checkpoint import Progress
-from umtn.data.composer import compose
-from umtn.data.store import Dataset
+from umtn.cli import evaluate as cli_evaluate
+from umtn.data.compose import compose
+from umtn.data.dataset import Dataset
 from umtn.errors import UserError
 from umtn.evaluation.evaluate import evaluate
-from umtn.evaluation.judge import Judges
 from umtn.evaluation.material import Material
-from umtn.evaluation.players import BundlePlayer, open_player
 from umtn.evaluation.report import table
-from umtn.presets import preset
-from umtn.translator import Translator
+from umtn.evaluation.score_row import Judges
+from umtn.model import checkpoint
+from umtn.model.checkpoint import Progress
+from umtn.model.presets import preset
+from umtn.model.translator import Translator
+from umtn.offline import BundlePlayer, open_player
 
 CONFIG = replace(preset("tiny-live"), domains=tinydata.DOMAINS)
 

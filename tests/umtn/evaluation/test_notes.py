@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 
 from umtn.data.score import Curve, Note, Score
-from umtn.evaluation.notes import note_figures, register
-from umtn.evaluation.pitch_judge import LOWEST, PITCHES, PitchJudge, Transcript
-from umtn.evaluation.reference import passages, reference_rolls
-from umtn.evaluation.spectra import RATE
+from umtn.evaluation.classifiers import LOWEST, PITCHES, RATE, PitchJudge, Transcript
+from umtn.evaluation.note_metrics import note_figures, passages, reference_rolls, register
 
 MELODY = Score(4.0, tuple(Note(0.5 * i, 0.5 * i + 0.45, 60 + 2 * i, 90) for i in range(7)))
 CHORDS = Score(4.0, tuple(Note(t, t + 0.9, p, 90) for t in (0.0, 1.0, 2.0) for p in (60, 64, 67)))

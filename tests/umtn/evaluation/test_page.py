@@ -14,14 +14,13 @@ import soundfile
 
 from tests.umtn import tinydata
 from tests.umtn.evaluation.test_evaluate import Oracle, run
-from umtn.data.store import Dataset
+from umtn.data.dataset import Dataset
 from umtn.errors import UserError
-from umtn.evaluation import page as page_module
+from umtn.evaluation import html_report as page_module
 from umtn.evaluation.evaluate import evaluate
 from umtn.evaluation.examples import CLIP_S, examples
+from umtn.evaluation.html_report import page, roll_svg, spectrogram_svg, write_page
 from umtn.evaluation.material import Material
-from umtn.evaluation.page import page, write_page
-from umtn.evaluation.pictures import roll_svg, spectrogram_svg
 
 VOID = {"meta", "image", "rect", "img", "br"}
 
@@ -134,10 +133,10 @@ def test_a_spectrogram_is_bright_where_the_tone_is() -> None:
 def test_the_command_writes_it(tmp_path: Path) -> None:
     from dataclasses import replace
 
-    from umtn import checkpoint
-    from umtn.checkpoint import Progress
-    from umtn.presets import preset
-    from umtn.translator import Translator
+    from umtn.model import checkpoint
+    from umtn.model.checkpoint import Progress
+    from umtn.model.presets import preset
+    from umtn.model.translator import Translator
 
     config = replace(preset("tiny-live"), domains=tinydata.DOMAINS)
     checkpoint.save(tmp_path / "ck", config, Translator(config).state_dict(), {}, Progress())

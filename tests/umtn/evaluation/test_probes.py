@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 
 from tests.umtn import tinydata
+from umtn.data.dataset import Dataset
 from umtn.data.score import Note, Score
-from umtn.data.store import Dataset
 from umtn.errors import UserError
-from umtn.evaluation import level
-from umtn.evaluation.attack import attack_s, fresh_onsets_s
-from umtn.evaluation.frechet import frechet
+from umtn.evaluation import signal_metrics
+from umtn.evaluation.latent_probes import domain_accuracy, frechet, pitch_f1
 from umtn.evaluation.material import Material, base_of, in_a_room
-from umtn.evaluation.probes import domain_accuracy, pitch_f1
+from umtn.evaluation.signal_metrics import attack_s, fresh_onsets_s
 
 RATE = 24_000
 RNG = np.random.default_rng(0)
@@ -80,7 +79,7 @@ def test_only_notes_after_a_rest_and_on_their_own_are_timed() -> None:
 def test_a_room_is_20_db_below_and_the_same_each_time() -> None:
     audio = (0.2 * np.sin(np.arange(5 * RATE) / 10)).astype(np.float32)
     noisy = in_a_room(audio)
-    assert level.dbfs(audio) - level.dbfs(noisy - audio) == pytest.approx(20, abs=0.1)
+    assert signal_metrics.dbfs(audio) - signal_metrics.dbfs(noisy - audio) == pytest.approx(20, abs=0.1)
     assert np.array_equal(noisy, in_a_room(audio))
     low, high = (
         np.abs(np.fft.rfft(noisy - audio)[a * 5 : b * 5]).mean() for a, b in ((50, 100), (5000, 9000))

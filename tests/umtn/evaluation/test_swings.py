@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from umtn.evaluation.spectra import RATE
-from umtn.evaluation.swings import tremolo_probe, vibrato_probe
+from umtn.evaluation.classifiers import RATE
+from umtn.evaluation.robustness import tremolo_probe, vibrato_probe
 
 WAYS = ("copy", "late", "flat", "half", "fading", "silent")
 

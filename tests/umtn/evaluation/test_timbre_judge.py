@@ -10,9 +10,7 @@ import torch
 
 from umtn.data.instruments import DOMAINS, INSTRUMENTS
 from umtn.errors import UserError
-from umtn.evaluation.spectra import RATE
-from umtn.evaluation.timbre_judge import CLASSES, OTHER, TimbreJudge, class_of
-from umtn.evaluation.weights import ASSETS
+from umtn.evaluation.classifiers import ASSETS, CLASSES, OTHER, RATE, TimbreJudge, class_of
 
 
 def test_instruments_that_a_domain_plays_are_that_domain() -> None:

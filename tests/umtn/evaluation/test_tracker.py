@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from umtn.evaluation.spectra import RATE
-from umtn.evaluation.tracker import pitch_track
+from umtn.evaluation.classifiers import RATE
+from umtn.evaluation.pitch_tracking import pitch_track
 
 
 def tone(pitch: float, seconds: float = 2.0) -> np.ndarray:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from umtn.data.score import Curve, Note, Score
-from umtn.evaluation import tracks
-from umtn.evaluation.spectra import RATE
-from umtn.evaluation.tracker import pitch_track
+from umtn.evaluation import pitch_tracking
+from umtn.evaluation.classifiers import RATE
+from umtn.evaluation.pitch_tracking import pitch_track
 
 SECONDS = 6.0
 PITCHES = (60, 64, 67, 62, 72, 65)
@@ -30,35 +30,35 @@ def sung(score: Score, cents: float = 0.0, swing: float = 1.0, late_s: float = 0
     return audio.astype(np.float32)
 
 
-def voice(score: Score) -> tracks.Voice:
-    return tracks.Voice(score, 0.0, round(SECONDS * 100))
+def voice(score: Score) -> pitch_tracking.Voice:
+    return pitch_tracking.Voice(score, 0.0, round(SECONDS * 100))
 
 
 @pytest.mark.parametrize(("cents", "low", "high"), [(0, 0.95, 1.0), (30, 0.93, 1.0), (80, 0.0, 0.05)])
 def test_raw_pitch_accuracy_allows_50_cents(cents: float, low: float, high: float) -> None:
-    found = tracks.raw_pitch_accuracy(voice(PLAIN), pitch_track(sung(PLAIN, cents)))
+    found = pitch_tracking.raw_pitch_accuracy(voice(PLAIN), pitch_track(sung(PLAIN, cents)))
     assert low <= found <= high
 
 
 def test_chords_are_no_voice() -> None:
     chord = Score(SECONDS, tuple(Note(0.0, 5.0, p, 90) for p in (60, 64, 67)))
-    assert np.isnan(tracks.raw_pitch_accuracy(voice(chord), pitch_track(sung(chord))))
+    assert np.isnan(pitch_tracking.raw_pitch_accuracy(voice(chord), pitch_track(sung(chord))))
 
 
 @pytest.mark.parametrize("late_s", [0.0, 0.1])
 def test_the_same_tune_correlates_though_late_and_transposed(late_s: float) -> None:
     asked = voice(PLAIN)
     a, b = (asked.of(pitch_track(x)) for x in (sung(PLAIN), sung(PLAIN, 1200, late_s=late_s)))
-    assert tracks.ncc(a, b) > 0.97
-    assert tracks.dtw_correlation(a, b) > 0.97
+    assert pitch_tracking.ncc(a, b) > 0.97
+    assert pitch_tracking.dtw_correlation(a, b) > 0.97
 
 
 def test_another_tune_does_not_correlate() -> None:
     other = Score(SECONDS, tuple(n._replace(pitch=132 - n.pitch) for n in NOTES))
     asked = voice(PLAIN)
     a, b = (asked.of(pitch_track(x)) for x in (sung(PLAIN), sung(other)))
-    assert tracks.ncc(a, b) < 0.3
-    assert tracks.dtw_correlation(a, b) < 0.6
+    assert pitch_tracking.ncc(a, b) < 0.3
+    assert pitch_tracking.dtw_correlation(a, b) < 0.6
 
 
 def test_warping_repairs_what_a_shift_cannot() -> None:
@@ -66,7 +66,7 @@ def test_warping_repairs_what_a_shift_cannot() -> None:
     tune = np.repeat(rng.integers(50, 70, 20), 30).astype(float)
     at = np.arange(len(tune)) + 8 * np.sin(np.arange(len(tune)) / 40)
     bent = tune[np.clip(at.round().astype(int), 0, len(tune) - 1)]
-    assert tracks.dtw_correlation(tune, bent) > 0.99 > tracks.ncc(tune, bent)
+    assert pitch_tracking.dtw_correlation(tune, bent) > 0.99 > pitch_tracking.ncc(tune, bent)
 
 
 def test_the_path_is_the_cheapest_of_all() -> None:
@@ -80,7 +80,7 @@ def test_the_path_is_the_cheapest_of_all() -> None:
             for j in range(max(1, i - 3), min(9, i + 3) + 1):
                 before = min(total[i - 1, j], total[i, j - 1], total[i - 1, j - 1])
                 total[i, j] = abs(x[i - 1] - y[j - 1]) + before
-        i, j = tracks._warp(x, y, 3)
+        i, j = pitch_tracking._warp(x, y, 3)
         assert (i[0], j[0]) == (0, 0) and (i[-1], j[-1]) == (8, 8)
         assert np.all(np.diff(i) + np.diff(j) >= 1) and max(np.diff(i).max(), np.diff(j).max()) == 1
         assert np.abs(x[i] - y[j]).sum() == pytest.approx(total[9, 9])
@@ -89,9 +89,9 @@ def test_the_path_is_the_cheapest_of_all() -> None:
 @pytest.mark.parametrize("swing", [1.0, 0.5, 0.0])
 @pytest.mark.parametrize("late_s", [0.0, 0.03])
 def test_vibrato_is_kept_by_the_share_that_was_sung(swing: float, late_s: float) -> None:
-    found = tracks.vibrato_kept(voice(VIBRATO), pitch_track(sung(VIBRATO, 0.0, swing, late_s)))
+    found = pitch_tracking.vibrato_kept(voice(VIBRATO), pitch_track(sung(VIBRATO, 0.0, swing, late_s)))
     assert found == pytest.approx(swing, abs=0.12)
 
 
 def test_without_vibrato_there_is_none_to_keep() -> None:
-    assert np.isnan(tracks.vibrato_kept(voice(PLAIN), pitch_track(sung(PLAIN))))
+    assert np.isnan(pitch_tracking.vibrato_kept(voice(PLAIN), pitch_track(sung(PLAIN))))

@@ -9,11 +9,9 @@ import pytest
 
 from tests.umtn import tinydata
 from umtn.__main__ import main
-from umtn.data.store import Dataset
-from umtn.evaluation import pitch_judge, train_judges
-from umtn.evaluation.pitch_judge import PitchJudge
-from umtn.evaluation.spectra import HOP, RATE
-from umtn.evaluation.weights import ASSETS
+from umtn.data.dataset import Dataset
+from umtn.evaluation import classifiers, train_classifiers
+from umtn.evaluation.classifiers import ASSETS, HOP, RATE, PitchJudge
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +35,8 @@ def test_a_clip_out_of_tune_keeps_its_notes_in_time(data: Dataset, cents: float)
     rng, beside = np.random.default_rng(1), []
     tracks = {"strings": [t for t in data.tracks("train") if t.domain == "strings"]}  # sines
     for _ in range(30):
-        audio, active, onset = train_judges._pitch_example(data, tracks, rng, cents)
-        assert audio.shape == (72_000,) and active.shape == onset.shape == (pitch_judge.PITCHES, 300)
+        audio, active, onset = train_classifiers._pitch_example(data, tracks, rng, cents)
+        assert audio.shape == (72_000,) and active.shape == onset.shape == (classifiers.PITCHES, 300)
         level = np.sqrt(np.mean(audio.reshape(-1, HOP) ** 2, axis=1))
         held = active.any(axis=0)
         inside = np.convolve(held, np.ones(5), "same") == 5
@@ -51,21 +49,21 @@ def test_a_clip_out_of_tune_keeps_its_notes_in_time(data: Dataset, cents: float)
             runs = np.convolve(alone, np.ones(24), "valid") == 24
             if runs.any():
                 at = (int(np.argmax(runs)) + 2) * HOP
-                beside.append(_cents_beside(audio[at : at + 20 * HOP + 100], row + pitch_judge.LOWEST))
+                beside.append(_cents_beside(audio[at : at + 20 * HOP + 100], row + classifiers.LOWEST))
     assert len(beside) > 10
     assert max(np.abs(beside)) < cents + 8  # of a transient beside it, and noise
     assert (np.std(beside) > 12) == (cents > 0)
 
 
 def test_a_pitch_judge_learns_and_is_written(data: Dataset, tmp_path: Path) -> None:
-    own = (ASSETS / pitch_judge.ASSET).read_bytes()
+    own = (ASSETS / classifiers.PITCH_ASSET).read_bytes()
     words = ["train-judge", "--data", str(data.root), "--judge", "pitch", "--minutes", "0.1"]
     assert main([*words, "--out", str(tmp_path)]) == 0
-    judge = PitchJudge.load(tmp_path / pitch_judge.ASSET)
+    judge = PitchJudge.load(tmp_path / classifiers.PITCH_ASSET)
     assert 0.1 <= judge.active_above <= 0.85
     said = judge.transcribe(np.zeros(RATE, np.float32))
-    assert said.active.shape == (pitch_judge.PITCHES, 100) and np.isfinite(said.active).all()
-    assert (ASSETS / pitch_judge.ASSET).read_bytes() == own
+    assert said.active.shape == (classifiers.PITCHES, 100) and np.isfinite(said.active).all()
+    assert (ASSETS / classifiers.PITCH_ASSET).read_bytes() == own
 
 
 def test_slips_get_a_sentence(data: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from umtn.evaluation import level
-from umtn.evaluation.unplayed import noises, unplayed
+from umtn.evaluation import signal_metrics
+from umtn.evaluation.robustness import noises, unplayed
 
 RATE = 24000
 
@@ -29,7 +29,9 @@ def test_a_wire_passes_everything_on() -> None:
 @pytest.mark.parametrize("rate", [24000, 48000])
 def test_noises_are_what_they_say(rate: int) -> None:
     made = noises(rate)
-    assert level.dbfs(made["hum"]) == pytest.approx(-45, abs=0.1) == level.dbfs(made["breath"])
+    assert (
+        signal_metrics.dbfs(made["hum"]) == pytest.approx(-45, abs=0.1) == signal_metrics.dbfs(made["breath"])
+    )
     spectrum = np.abs(np.fft.rfft(made["hum"]))
     loudest = {int(k) for k in np.argsort(spectrum)[-4:]}
     assert loudest == {250, 500, 750, 1000}  # five seconds: lines a fifth of a hertz apart

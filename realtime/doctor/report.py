@@ -1,0 +1,90 @@
+"""`python -m realtime.doctor`: one page on what would stop a show, each with what mends it.
+
+Nothing is played and nothing is changed. The model is measured for a few seconds on one thread.
+"""
+
+from __future__ import annotations
+
+import os
+
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+
+import argparse  # noqa: E402
+import json  # noqa: E402
+import sys  # noqa: E402
+from collections.abc import Sequence  # noqa: E402
+from dataclasses import asdict  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+from realtime.doctor.finding import Finding, page, stop, would_stop  # noqa: E402
+from realtime.options import SentenceParser, add_sound, exit_code, whole  # noqa: E402
+from realtime.shared.audio_config import find_bundle  # noqa: E402
+from umtn.errors import UserError  # noqa: E402
+
+__all__ = ["examine", "main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0: nothing would stop the show; 1: something would; 2: bad input."""
+    return exit_code(lambda: _report(_parse(arguments)))
+
+
+def _report(options: argparse.Namespace) -> int:
+    findings = examine(options, find_bundle(options.bundle))
+    if options.json:
+        print(json.dumps({"stop": would_stop(findings), "findings": [asdict(f) for f in findings]}, indent=1))
+    else:
+        print(page(findings))
+    return 1 if would_stop(findings) else 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = SentenceParser(
+        prog="python -m realtime.doctor", description=(__doc__ or "").split("\n")[0], allow_abbrev=False
+    )
+    add_sound(parser)
+    add = parser.add_argument
+    add("--engine", default="auto")
+    add("--osc-host", default="127.0.0.1", metavar="HOST")
+    add("--osc-port", type=whole(0, 65535), default=9100, metavar="PORT", help="also the page's, over TCP")
+    add("--json", action="store_true", help="one JSON object instead of the page")
+    return parser.parse_args(arguments)
+
+
+def examine(options: argparse.Namespace, bundle: Path) -> list[Finding]:
+    """Everything, in the order of the page."""
+    from realtime.doctor.machine import machine
+    from realtime.doctor.ports import ports
+    from realtime.doctor.sound import sound
+
+    found = sound(options.input, options.output, options.rate)
+    return [
+        *found.findings,
+        *machine(found.rate_hz, Path.cwd()),
+        *ports(options.osc_host, options.osc_port),
+        *_model(options, bundle, found),
+    ]
+
+
+def _model(options: argparse.Namespace, bundle: Path, found: object) -> list[Finding]:
+    """What the bundle costs; the witness watches alone, or it would see our own measurement."""
+    from realtime.doctor import cost
+    from realtime.doctor.sound import Sound, judge_latency
+
+    assert isinstance(found, Sound)
+    rate, block, slack = found.rate_hz, options.block, options.slack
+    stalls = cost.judge_stalls(*cost.measure_stalls(), block, rate, slack)
+    try:
+        figures = cost.measure(bundle, options.engine, rate, block)
+    except UserError as error:
+        return [stalls, stop("model", str(error), "another --bundle or --engine, or export the bundle again")]
+    domains = [cost.judge_domain(name, c, block, rate, slack) for name, c in figures["domains"].items()]
+    times = figures["encode_s"], figures["decode_s"], figures["model_block_s"]
+    latency = judge_latency(found, block, slack, figures["own_ms"])
+    engine = cost.judge_engine(figures["hint"])
+    return [*domains, *engine, cost.judge_blend(*times, len(domains)), stalls, latency]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,246 @@
+"""The sample loop on a GPU: the same interface as the CPU's loops, a launch for each piece of audio.
+
+State (rings, last class: leaned where guided) lives in the GPU's memory between launches. Nothing is allocated
+after the first call of each size.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from realtime.engines.wavenet import WavenetWeights
+from realtime.engines.wavenet.cuda.device import SMALL_BLOCK, CudaDevice, Device
+from realtime.engines.wavenet.cuda.pack import pack
+from realtime.engines.wavenet.cuda.plan import Plan, make_plan
+from realtime.engines.wavenet.sample_loop import BEYOND, Piece, SampleLoop, clean_latent
+from realtime.engines.wavenet.weights import mulaw_table
+from umtn.errors import UserError
+
+__all__ = ["CLUSTERS", "CudaLoop"]
+
+CLUSTERS = (16, 8, 1)  # the larger, the fewer hops through L2; 16 only on some chips, 1 = none
+PATIENCE_S = 0.5
+_COUNTS = 1 << 32
+_MODEL = (
+    "layers", "head", "embed", "leaned", "output_bias", "classify_bias", "audio_of", "dilation", "ring_start",
+    "ring", "last", "mail", "token", "error",
+)  # fmt: skip
+
+
+class CudaLoop(SampleLoop):
+    """See `SampleLoop`. `cluster`: one of CLUSTERS, or None for the first that
+    runs. `device`: None = the GPU. `warps`: of a block, 0 = as many as it has use for.
+
+    UserError: no GPU, a decoder or a number of streams that does not fit, a launch that failed, a stuck kernel.
+    """
+
+    precision = "fp16"
+
+    def __init__(
+        self,
+        weights: WavenetWeights,
+        streams: int = 1,
+        device: Device | None = None,
+        cluster: int | None = None,
+        warps: int = 0,
+    ) -> None:
+        super().__init__(weights, streams)
+        self._device = device or CudaDevice()
+        self._count = 0  # samples drawn, modulo 2^32
+        self._buffers: dict[str, tuple[int, int]] = {}
+        self.patience_ns = int(PATIENCE_S * 1e9)
+        self.plan = self._choose(cluster, warps)
+        self.name = f"cuda {self._device.name}" + (
+            f", clusters of {self.plan.cluster}" if self.plan.cluster > 1 else ""
+        )
+
+    def _choose(self, cluster: int | None, warps: int) -> Plan:
+        """The first cluster size that this GPU takes and that draws two samples."""
+        chip = self._device.chip
+        sizes = (cluster,) if cluster else CLUSTERS if chip.clusters else (1,)
+        for size in sizes:
+            plan = make_plan(self.weights, chip, self.streams, size, warps)
+            try:
+                self._device.load(plan)
+                self._upload(plan)
+                self._try()
+                return plan
+            except UserError:
+                if size == sizes[-1]:
+                    raise
+        raise AssertionError("no cluster size was tried")
+
+    def _upload(self, plan: Plan) -> None:
+        self._device.free()
+        self._buffers.clear()
+        self.plan = plan
+        packed = pack(self.weights, plan, mulaw_table(self.weights.classes))
+        slots, b = sum(self.weights.dilations), self.streams
+        at = {"leaned": 0}  # null, unless the decoder is guided
+        at |= {key: self._put(array) for key, array in packed.items()}
+        empty = {
+            "ring": b * slots * plan.residual * 2,
+            "last": 4 * b,
+            "mail": (plan.layers + 1) * 2 * b * plan.width * 8,
+            "token": 2 * b * 8,
+            "error": 4,
+        }
+        at |= {key: self._put(np.zeros(size, np.uint8)) for key, size in empty.items()}
+        self._at, self._slots, self._sizes = at, slots, empty
+        self._model: tuple[Any, ...] = (*(at[key] for key in _MODEL), np.int64(slots))
+        self._rows = plan.layers * 2 * plan.residual + plan.skip
+        self._latent = np.zeros((b, self.weights.latent), np.float32)
+        self._error = np.zeros(1, np.uint32)
+        self._stale = True  # whether `_latent` has yet to be folded
+        self.reset()
+
+    def _try(self) -> None:
+        noise, audio = np.full((self.streams, 2), 0.5, np.float32), np.zeros((self.streams, 2), np.float32)
+        guide = np.zeros((self.streams, 2), np.int32) if self.weights.guided else None
+        self.run(noise, np.ones(self.streams, np.float32), audio, guide=guide)
+        self.reset()
+
+    def _put(self, array: np.ndarray) -> int:
+        address = self._device.allocate(array.nbytes)
+        self._device.write(address, np.ascontiguousarray(array))
+        return address
+
+    def _buffer(self, name: str, size: int) -> int:
+        """Memory that grows: the address of at least `size` bytes."""
+        address, held = self._buffers.get(name, (0, 0))
+        if held < size:
+            address = self._device.allocate(size)
+            self._buffers[name] = address, size
+        return address
+
+    def reset(self, stream: int | None = None) -> None:
+        blocks = 64
+        args = (
+            np.int64(self._slots),
+            np.int32(-1 if stream is None else stream),
+            np.int32(blocks * SMALL_BLOCK),
+        )
+        self._device.launch("wn_reset", blocks, (self._at["ring"], self._at["last"], *args))
+
+    @property
+    def state_layout(self) -> str:
+        return f"cuda {self.precision}"  # neither the chip nor its clusters matter
+
+    @property
+    def state_bytes(self) -> int:
+        return 4 + self._latent.nbytes + self._sizes["last"] + self._sizes["ring"]
+
+    def _state_parts(self, state: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Its places for samples drawn [1], latent [B, D], last classes [B], rings (fp16, as bytes)."""
+        latent, last = 4, 4 + self._latent.nbytes
+        ring = last + self._sizes["last"]
+        return (
+            state[:latent].view(np.uint32),
+            state[latent:last].view(np.float32).reshape(self._latent.shape),
+            state[last:ring].view(np.int32),
+            state[ring:],
+        )
+
+    def save_state(self, out: np.ndarray) -> None:
+        count, latent, last, ring = self._state_parts(out)
+        count[0], latent[:] = self._count, self._latent
+        self._device.read(self._at["last"], last)
+        self._device.read(self._at["ring"], ring)
+
+    def load_state(self, kept: np.ndarray) -> None:
+        count, latent, last, ring = self._state_parts(np.ascontiguousarray(kept))
+        if ((last < 0) | (last >= self.weights.classes)).any():
+            raise ValueError(BEYOND)
+        self._count, self._latent[:], self._stale = int(count[0]), clean_latent(latent), True
+        self._device.write(self._at["last"], last)
+        self._device.write(self._at["ring"], ring)
+        # words of other samples must not pass for those to come: the count of the past is never asked for
+        for name in ("mail", "token"):
+            old = np.full(self._sizes[name] // 8, self._count << 32, np.uint64)
+            self._device.write(self._at[name], old)
+
+    def _fold(self, stream: int, latent: np.ndarray) -> None:
+        self._latent[stream] = clean_latent(latent)
+        self._stale = True
+
+    def _run(self, piece: Piece) -> None:
+        if piece.noise.shape[1] == 0:
+            return
+        if self._stale:
+            self._fold_frames(self._latent[:, :, None])
+            self._stale = False
+        self._launch(piece, piece.noise.shape[1])
+
+    def _run_frames(self, latent: np.ndarray, piece: Piece) -> None:
+        """All of them in one launch."""
+        if latent.shape[2] == 0:
+            return
+        clean = clean_latent(latent)
+        self._fold_frames(clean)
+        self._launch(piece, self.weights.hop)
+        self._latent[:] = clean[:, :, -1]
+        self._stale = latent.shape[2] > 1
+
+    def _fold_frames(self, latent: np.ndarray) -> None:
+        """latent [B, D, T] -> what the layers add, on the GPU."""
+        frames = latent.shape[2]
+        source = self._buffer("latent", latent.nbytes)
+        self._device.write(source, np.ascontiguousarray(latent))
+        target = self._buffer("condition", 4 * frames * self.streams * self._rows)
+        args = (self._at["condition_weight"], self._at["condition_bias"], source, target)
+        blocks = math.ceil(frames * self.streams * self._rows / SMALL_BLOCK)
+        self._device.launch("wn_condition", blocks, (*args, np.int32(self.weights.latent), np.int32(frames)))
+
+    def _launch(self, piece: Piece, hop: int) -> None:
+        n = piece.noise.shape[1]
+        outputs = {"audio": piece.audio, "classes": piece.classes, "logits": piece.logits}
+        at = {name: self._buffer(name, 4 * self.streams * n) for name in ("audio", "classes")}
+        at |= {"condition": self._buffers["condition"][0], "forced": 0, "guide": 0, "logits": 0}
+        if piece.logits is not None:
+            at["logits"] = self._buffer("logits", piece.logits.nbytes)
+        at["noise"] = self._give("noise", piece.noise)
+        at["temperature"] = self._give("temperature", piece.temperature)
+        if piece.forced is not None:
+            at["forced"] = self._give("forced", piece.forced)
+        if piece.guide is not None:
+            at["guide"] = self._give("guide", piece.guide)
+        order = ("condition", "noise", "temperature", "forced", "guide", "audio", "classes", "logits")
+        numbers = (np.uint32(self._count), np.int32(n), np.int32(hop), np.uint64(self.patience_ns))
+        self._device.launch("wn_run", self.plan.blocks, (*self._model, *(at[k] for k in order), *numbers))
+        self._count = (self._count + n) % _COUNTS
+        self._device.read(self._at["error"], self._error)
+        if self._error[0]:
+            self._give_up()
+        for name, array in outputs.items():
+            if array is not None:
+                _read(self._device, at[name], array)
+
+    def _give(self, name: str, array: np.ndarray) -> int:
+        address = self._buffer(name, array.nbytes)
+        self._device.write(address, np.ascontiguousarray(array))
+        return address
+
+    def _give_up(self) -> None:
+        """The kernel waited in vain: clear the flag and the state, and say so."""
+        where = "the head" if self._error[0] == 2 else "a layer"
+        self._device.write(self._at["error"], np.zeros(1, np.uint32))
+        self.reset()
+        raise UserError(
+            f"the WaveNet kernel on {self._device.name} got stuck: {where} waited {self.patience_ns / 1e9:.1f} s for "
+            f"the layer before it; it needs {self.plan.wants} (does another program use this GPU?)"
+        )
+
+    def close(self) -> None:
+        self._device.free()
+
+
+def _read(device: Device, address: int, array: np.ndarray) -> None:
+    if array.flags.c_contiguous:
+        device.read(address, array)
+    else:
+        whole = np.empty(array.shape, array.dtype)
+        device.read(address, whole)
+        array[...] = whole

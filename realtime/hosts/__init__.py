@@ -1,1 +1,0 @@
-"""Patches for other programs, written from the parameter table: `python -m realtime.hosts -o DIR`."""

@@ -1,0 +1,69 @@
+"""What the audio process is asked to do; picklable, so that it crosses to the spawned process."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+
+from umtn.errors import UserError
+
+__all__ = ["MAX_BLOCK", "MAX_RATE_HZ", "MAX_SLACK", "MIN_BLOCK", "MIN_RATE_HZ", "AudioConfig"]
+
+MIN_BLOCK, MAX_BLOCK = 16, 8192
+MIN_RATE_HZ, MAX_RATE_HZ = 8000, 192000
+MAX_SLACK = 8
+
+
+@dataclass(frozen=True)
+class AudioConfig:
+    """input: "mic", "demo", a device's name or number, a file. output: "default", device, "NAME.wav", "none".
+
+    block in frames at the device's rate; rate in Hz (None: the device's or the file's own); channel counts
+    from 1; slack: how many blocks ahead the model works, in a thread of its own (devices only), 0 = in the callback;
+    fast: files as quickly as the machine can; seconds: stop after so much audio; record: a file for input and
+    output side by side from the first sample on ("": a name with the date).
+    """
+
+    bundle: str
+    input: str = "mic"
+    output: str = "default"
+    engine: str = "auto"
+    precision: str = "auto"
+    cores: int = 1
+    block: int = 128
+    rate: int | None = None
+    channel: int = 1
+    slack: int = 1
+    fast: bool = False
+    seconds: float | None = None
+    realtime_priority: bool = True
+    tail_seconds: float = 0.5  # what a sound file may ring on after its end
+    record: str | None = None
+
+
+FILE_ENDINGS = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".w64", ".caf", ".opus", ".rf64")
+
+
+def find_bundle(name: str) -> Path:
+    """The file itself, or the shipped bundle of that name."""
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    shipped = sorted(p.stem for p in BUNDLES.glob("*.umtn"))
+    if name in shipped:
+        return BUNDLES / f"{name}.umtn"
+    if path.is_dir():
+        raise UserError(f"--bundle {name} is a folder; a .umtn file is wanted")
+    near = difflib.get_close_matches(name, shipped, 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    listed = f"shipped are {', '.join(shipped)}" if shipped else "none is shipped here"
+    raise UserError(f"no bundle {name!r}: neither a file nor a shipped name ({listed}){hint}")
+
+
+def names_a_file(output: str) -> bool:
+    """True if --out (or --in) names a sound file rather than a device."""
+    return output.lower().endswith(FILE_ENDINGS)
+
+
+BUNDLES = Path(__file__).parents[1] / "bundles"

@@ -1,0 +1,135 @@
+"""`python -m umtn train` and `take-ear`."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+__all__ = ["register"]
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the `train` and `take-ear` commands."""
+    from umtn.experiments import ABLATIONS
+    from umtn.model.presets import PRESETS
+
+    parser = commands.add_parser("train", help="train a translator", description=__doc__)
+    parser.add_argument("--preset", default="live", help=f"one of {', '.join(PRESETS)} (default: live)")
+    parser.add_argument("--data", type=Path, required=True, help="a folder made by `render` or `prepare`")
+    parser.add_argument("--out", type=Path, required=True, help="the checkpoint's folder")
+    parser.add_argument(
+        "--minutes", type=float, default=60.0, help="how long to train, earlier runs included"
+    )
+    parser.add_argument("--steps", type=int, help="stop after so many steps, whatever the minutes")
+    parser.add_argument("--resume", action="store_true", help="continue the checkpoint in --out")
+    parser.add_argument(
+        "--encoder",
+        type=Path,
+        help="a checkpoint whose pitch encoder is taken and left as it is (any preset but paper)",
+    )
+    parser.add_argument(
+        "--own-decoders", action="store_true", help="WaveNet decoders that began as one go on each alone"
+    )
+    parser.add_argument(
+        "--extend",
+        type=Path,
+        help="a finished checkpoint that gets the --new-domains, whose decoders learn on --again or whose --ear does, "
+        "that learns on as a --whole, or is taken to another --rate; the rest stays",
+    )
+    parser.add_argument(
+        "--new-domains", default="", help="comma-separated: the domains of --data that alone are learned"
+    )
+    parser.add_argument(
+        "--again", default="", help="comma-separated: the domains of --extend whose decoders learn on"
+    )
+    parser.add_argument(
+        "--ear", action="store_true", help="the ear of --extend learns on alone, from the scores of --data"
+    )
+    parser.add_argument("--whole", action="store_true", help="ear and decoders of --extend learn on")
+    parser.add_argument(
+        "--rate",
+        type=int,
+        metavar="HZ",
+        help="twice that of --extend, which keeps its sound and learns the octave above from --data at that rate",
+    )
+    parser.add_argument(
+        "--domains", help="comma-separated; default: those of the preset; a resumed run keeps its own"
+    )
+    parser.add_argument(
+        "--without",
+        default="",
+        help=f"for ablations, comma-separated: {', '.join(ABLATIONS)}; a resumed run keeps its own",
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.set_defaults(run=_run)
+
+    parser = commands.add_parser(
+        "take-ear", help="give a finished model the ear, and its decoders the guides, of a newer live model"
+    )
+    parser.add_argument(
+        "model", type=Path, help="a checkpoint with a pitch encoder inside, as of wavenet-live"
+    )
+    parser.add_argument("--encoder", type=Path, required=True, help="the live model's checkpoint")
+    parser.add_argument("--out", type=Path, required=True, help="the new checkpoint's folder")
+    parser.set_defaults(run=_take_ear)
+
+
+def _take_ear(args: argparse.Namespace) -> None:
+    from umtn.training.fine_tuning import rehear
+
+    rehear(args.model, args.encoder, args.out)
+    print(args.out)
+
+
+def _run(args: argparse.Namespace) -> None:
+    from umtn.data.dataset import Dataset
+    from umtn.errors import UserError, words
+    from umtn.experiments import without
+    from umtn.model.presets import preset
+    from umtn.training.band_extension import at_rate
+    from umtn.training.encoder_only import hearing_on
+    from umtn.training.fine_tuning import learning_on, whole_on, widened
+    from umtn.training.train import train
+
+    config = preset(args.preset)
+    if args.domains:
+        config = replace(config, domains=words(args.domains))
+    for part in words(args.without):
+        config = without(config, part)
+    new, again = words(args.new_domains), words(args.again)
+    values = {
+        "--new-domains": new,
+        "--again": again,
+        "--ear": args.ear,
+        "--whole": args.whole,
+        "--rate": args.rate,
+    }
+    asked = [name for name, value in values.items() if value]
+    if len(asked) > 1:
+        raise UserError(
+            f"{asked[0]} and {asked[1]} are two runs: what the first has learned is --extend of the second."
+        )
+    if asked and args.extend is None and not args.resume:
+        raise UserError(f"{asked[0]} wants --extend too: the finished checkpoint that is taken.")
+    if args.extend is not None and not args.resume:
+        if args.rate:
+            config = at_rate(config, args.extend, args.rate)
+        elif args.ear:
+            config = hearing_on(config, args.extend)
+        elif args.whole:
+            config = whole_on(config, args.extend)
+        else:
+            config = learning_on(config, args.extend, again) if again else widened(config, args.extend, new)
+    train(
+        config,
+        Dataset.open(args.data),
+        args.out,
+        args.minutes,
+        args.resume,
+        args.steps,
+        args.seed,
+        args.encoder,
+        args.own_decoders,
+        None if args.resume else args.extend,
+    )

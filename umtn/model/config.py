@@ -1,0 +1,265 @@
+"""What a model is: frozen dataclasses and a reader that names the nearest known key."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing
+from dataclasses import dataclass, field
+from typing import Any
+
+from umtn.errors import UserError, advice
+from umtn.model.pitch_encoder import PitchLatent
+
+__all__ = [
+    "AdversaryConfig",
+    "Character",
+    "Config",
+    "ConfusionConfig",
+    "ConvDecoderConfig",
+    "DOMAINS",
+    "GuidedConfig",
+    "HeardEncoderConfig",
+    "LiveDecoderConfig",
+    "PitchEncoderConfig",
+    "TrainingConfig",
+    "WaveEncoderConfig",
+    "WaveNetConfig",
+]
+
+DOMAINS = ("strings", "piano", "winds", "organ", "voice", "brass", "plucked", "mallets")
+
+
+@dataclass(frozen=True)
+class PitchEncoderConfig:
+    """umtn.model.pitch_encoder: `longest` is the longest analysis window in samples, `top_hz` what is heard at most."""
+
+    kind: str = "pitch"
+    layout: PitchLatent = field(default_factory=PitchLatent)
+    channels: int = 32
+    dilations: tuple[int, ...] = (1, 2, 4, 8, 16)
+    longest: int = 4096
+    top_hz: float = 11000.0
+
+
+@dataclass(frozen=True)
+class WaveEncoderConfig:
+    """umtn.model.wave_encoder: dilated convolutions on samples; `causal` decides whether it can stream."""
+
+    kind: str = "wave"
+    causal: bool = False
+    blocks: int = 3
+    layers: int = 10
+    kernel: int = 3
+    channels: int = 128
+    latent: int = 64
+
+
+@dataclass(frozen=True)
+class HeardEncoderConfig:
+    """umtn.model.pitch_encoder: a pitch encoder, then convolutions down to `latent` channels for WaveNet decoders."""
+
+    kind: str = "heard"
+    ear: PitchEncoderConfig = field(default_factory=PitchEncoderConfig)
+    channels: int = 128
+    dilations: tuple[int, ...] = (1, 2, 4, 8, 16)
+    latent: int = 96
+
+
+@dataclass(frozen=True)
+class Character:
+    """What a spectrum alone does not tell of a domain: the detuning of its unison and its strings' stiffness."""
+
+    domain: str
+    detune_cents: tuple[float, ...] = (0.0,)
+    inharmonicity: float = 0.0
+
+
+@dataclass(frozen=True)
+class LiveDecoderConfig:
+    """umtn.model.decoders.harmonic: oscillators and noise, one network step per hop. `taps`: of the noise's filters; `step_mel`:
+    from one to the next (0: so that they reach Nyquist)."""
+
+    kind: str = "live"
+    hidden: int = 32
+    partials: int = 40
+    bands: int = 24
+    taps: int = 127
+    step_mel: float = 0.0
+    voices: int = 10
+    characters: tuple[Character, ...] = (
+        Character("strings", (0.0, 5.0, -6.0)),
+        Character("piano", (0.0, 0.9), 3.5e-4),
+        Character("voice", (0.0, 6.0, -5.0)),
+        Character("brass", (0.0, 4.0, -4.7)),
+    )
+
+
+@dataclass(frozen=True)
+class ConvDecoderConfig:
+    """umtn.model.decoders.conv: causal convolutions to sub-bands; `past`: how many of its own last samples it hears."""
+
+    kind: str = "conv"
+    channels: tuple[int, ...] = (96, 96, 64)
+    strides: tuple[int, ...] = (2, 4)
+    dilations: tuple[int, ...] = (1, 2, 4, 8, 16)
+    later: tuple[int, ...] = (1, 3)
+    bands: int = 16
+    past: int = 0
+
+
+@dataclass(frozen=True)
+class WaveNetConfig:
+    """umtn.model.decoders.wavenet: autoregressive, one sample after the other."""
+
+    kind: str = "wavenet"
+    blocks: int = 4
+    layers: int = 10
+    residual: int = 128
+    skip: int = 128
+    classes: int = 256
+
+
+@dataclass(frozen=True)
+class GuidedConfig:
+    """umtn.model.decoders.guided: a WaveNet that hears the tones of a `live` decoder, and the latent through a mouth that
+    says `latent` numbers a hop; `emphasis` of the sound that it draws; `lean`: the guide's share of what the WaveNet
+    hears as its own past."""
+
+    kind: str = "guided"
+    guide: LiveDecoderConfig = field(default_factory=LiveDecoderConfig)
+    wavenet: WaveNetConfig = field(default_factory=WaveNetConfig)
+    channels: int = 128
+    dilations: tuple[int, ...] = (1, 2, 4, 8, 16)
+    latent: int = 96
+    emphasis: float = 0.85
+    lean: float = 0.7
+
+
+@dataclass(frozen=True)
+class ConfusionConfig:
+    channels: int = 100
+    weight: float = 1e-2
+
+
+@dataclass(frozen=True)
+class AdversaryConfig:
+    """umtn.training.adversarial: the discriminators' sizes, and what they say against the spectral loss.
+
+    `joins`: the share of the minutes after which they take part.
+    """
+
+    periods: tuple[int, ...] = (2, 3, 5, 7, 11)
+    windows: tuple[int, ...] = (1024, 512, 256)
+    channels: int = 16
+    learning_rate: float = 5e-4
+    joins: float = 0.35
+    weight: float = 0.1
+    feature_weight: float = 0.5
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """`batch` clips of `seconds`, each said by `domains_per_step` decoders; `share_paired` of the clips ask for a
+    translation, the others for their own domain; weights of the objectives. `window_s`: the end of a clip that a
+    decoder of samples learns from (0: all of it). `shared`: the decoders are one, but for their biases.
+    `frozen_ear`: the pitch encoder came trained and stays as it is. `ear_alone`: it alone learns on
+    (umtn.training.encoder_only). `learning`: the domains whose decoders learn, while encoder, confusion network and all
+    other decoders stay as they are (none named: everything learns). `extended`: it began as a finished model, and
+    keeps these settings when resumed. `augment`: sources are detuned, coloured and made noisy. `pairs`: other
+    instruments' renderings of the same bars are known. `quietest_db`: the lowest gain that a clip is given.
+    `solo_share`: clips drawn for one voice alone. `blur`: the most noise on a WaveNet's past, in 256ths of its classes
+    (umtn.training.scheduled_sampling). `own_past`: the share of clips whose past is what a guided WaveNet draws by itself
+    (umtn.training.scheduled_sampling). `lower_rate`: of the model whose band `live` decoders keep; what lies above alone is
+    learned (0: there is none; umtn.training.band_extension)."""
+
+    batch: int = 4
+    seconds: float = 2.4
+    learning_rate: float = 4e-3
+    warm_up_steps: int = 20
+    ema: float = 0.9999
+    clip_norm: float = 1.0
+    share_paired: float = 0.8
+    domains_per_step: int = 5
+    pitch_weight: float = 1.0
+    ghost_weight: float = 1.0
+    target_lag_frames: int = 2
+    window_s: float = 0.0
+    shared: bool = False
+    frozen_ear: bool = False
+    ear_alone: bool = False
+    learning: tuple[str, ...] = ()
+    augment: bool = True
+    pairs: bool = True
+    quietest_db: float = -22.0
+    solo_share: float = 0.0
+    blur: float = 4.0
+    own_past: float = 0.0
+    lower_rate: int = 0
+    extended: bool = False
+
+
+@dataclass(frozen=True)
+class Config:
+    preset: str
+    sample_rate: int
+    hop: int
+    encoder: PitchEncoderConfig | WaveEncoderConfig | HeardEncoderConfig
+    decoder: LiveDecoderConfig | WaveNetConfig | ConvDecoderConfig | GuidedConfig
+    domains: tuple[str, ...] = DOMAINS
+    confusion: ConfusionConfig = ConfusionConfig()
+    adversary: AdversaryConfig | None = None
+    training: TrainingConfig = TrainingConfig()
+
+    @property
+    def ear(self) -> PitchEncoderConfig | None:
+        """The pitch encoder's, if there is one in it."""
+        inner = self.encoder.ear if isinstance(self.encoder, HeardEncoderConfig) else self.encoder
+        return inner if isinstance(inner, PitchEncoderConfig) else None
+
+    @property
+    def latent_channels(self) -> int:
+        e = self.encoder
+        return e.layout.channels if isinstance(e, PitchEncoderConfig) else e.latent
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=1)
+
+    @staticmethod
+    def from_json(text: str) -> Config:
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise UserError(f"The model's configuration is not JSON: {error}.") from None
+        return typing.cast(Config, _build(Config, data, "config"))
+
+
+def _build(cls: Any, data: Any, where: str) -> Any:
+    """A dataclass from plain JSON; an unknown key is an error that names the nearest known one."""
+    if not isinstance(data, dict):
+        raise UserError(f"{where} should be a table of settings, not {type(data).__name__}.")
+    hints = typing.get_type_hints(cls)
+    unknown = sorted(set(data) - set(hints))
+    if unknown:
+        raise UserError(f"{where} has no setting '{unknown[0]}'; {advice(unknown[0], hints)}")
+    try:
+        return cls(**{key: _value(hints[key], value, f"{where}.{key}") for key, value in data.items()})
+    except TypeError as error:
+        raise UserError(f"{where} is incomplete: {error}.") from None
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    choices = [c for c in typing.get_args(hint) if dataclasses.is_dataclass(c)]
+    if dataclasses.is_dataclass(hint):
+        return _build(hint, value, where)
+    if len(choices) > 1:  # told apart by their `kind`
+        kinds = {c().kind: c for c in choices}  # type: ignore[operator, union-attr]
+        kind = value.get("kind") if isinstance(value, dict) else None
+        if kind not in kinds:
+            raise UserError(f"{where}.kind is {kind!r}; known are {', '.join(sorted(kinds))}.")
+        return _build(kinds[kind], value, where)
+    if choices and isinstance(value, dict):  # or nothing
+        return _build(choices[0], value, where)
+    if isinstance(value, list):
+        return tuple(_build(choices[0], item, where) if choices else item for item in value)
+    return value

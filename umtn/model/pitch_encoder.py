@@ -1,0 +1,242 @@
+"""The `live` encoder: a causal net that reads pitches off a causal spectrum.
+
+spectrum -> harmonics stacked as channels (a note's partials meet at its own pitch; Bittner et al. 2017,
+"Deep salience", used the same device) -> convolutions over pitch and time with shared weights
+-> latent of `umtn.model.pitch_encoder.PitchLatent`. One latent frame per hop, no look-ahead.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import List, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from umtn.model.layers import CausalConv1d, CausalConv2d, dilated_residual
+from umtn.model.semitone_spectrum import CausalSpectrum
+from umtn.model.streaming import Pointwise, Residual, StreamingModule, StreamingSequential
+
+__all__ = ["HeardEncoder", "PitchEncoder", "PitchLatent", "ear_of", "mouth", "opened"]
+
+
+# The layout of the pitch encoder's latent: what every channel of z means.
+#
+#     [ activation P | cents P | free K * P | room G ]
+#
+# `activation` are logits of "this pitch sounds", `cents` the deviation from equal temperament in semitones,
+# the free channels carry what the decoders find useful for each pitch (level, attack), `room` what belongs to
+# no pitch (overall loudness, breath, noise).
+
+
+@dataclass(frozen=True)
+class PitchLatent:
+    """Sizes of the parts; pitches are MIDI note numbers from `lowest`."""
+
+    lowest: int = 28
+    pitches: int = 76
+    free: int = 2
+    room: int = 16
+
+    @property
+    def channels(self) -> int:
+        return (2 + self.free) * self.pitches + self.room
+
+    @property
+    def per_pitch(self) -> int:
+        return 2 + self.free
+
+
+def split_latent(z_BDT: Tensor, pitches: int, per_pitch: int) -> Tuple[Tensor, Tensor]:
+    """z -> (per-pitch channels [B, per_pitch, P, T], room channels [B, G, T])."""
+    b, t = z_BDT.shape[0], z_BDT.shape[2]
+    split = per_pitch * pitches
+    return z_BDT[:, :split].reshape(b, per_pitch, pitches, t), z_BDT[:, split:]
+
+
+HARMONICS = (0.5, 1, 2, 3, 4, 5, 6, 7, 8)
+
+
+def _residual(channels: int, pitches: int, dilation: int) -> Residual:
+    """Time, then an octave up and down, then channels: each cheap, together they see a chord."""
+    return Residual(
+        StreamingSequential(
+            CausalConv2d(channels, channels, (1, 3), pitches, dilation=dilation),
+            Pointwise(nn.ReLU()),
+            CausalConv2d(channels, channels, (25, 1), pitches, groups=channels),
+            Pointwise(nn.Conv2d(channels, channels, 1)),
+            Pointwise(nn.ReLU()),
+            Pointwise(nn.Conv2d(channels, channels, 1)),
+        )
+    )
+
+
+class PitchEncoder(StreamingModule):
+    """audio_B1N -> z_BDT, D = layout.channels, T = N / hop."""
+
+    streaming = True
+
+    def __init__(
+        self,
+        rate: int,
+        hop: int,
+        layout: PitchLatent,
+        channels: int,
+        dilations: Tuple[int, ...],
+        longest: int,
+        top_hz: float = 11000.0,
+    ) -> None:
+        super().__init__()
+        self.block = hop
+        self.hop = hop
+        self.pitches = layout.pitches
+        self.spectrum = CausalSpectrum(rate, hop, layout.lowest, longest, top_hz)
+        bins, centre = self.spectrum.bins, 3 * layout.pitches
+        shifts = [round(36 * math.log2(h)) for h in HARMONICS]
+        self.below = -min(shifts)
+        self.above = max(0, max(shifts) + centre - bins)
+        self.offsets: List[int] = [s + self.below for s in shifts]
+        self.centre = centre
+        entry = CausalConv2d(2 * len(shifts), channels, (7, 2), centre, pitch_stride=3)
+        self.body = StreamingSequential(
+            entry, Pointwise(nn.ReLU()), *[_residual(channels, layout.pitches, d) for d in dilations]
+        )
+        self.head = nn.Conv2d(channels, layout.per_pitch, 1)
+        self.room = StreamingSequential(
+            CausalConv1d(2 * bins, 48, 1),
+            Pointwise(nn.ReLU()),
+            CausalConv1d(48, 48, 3),
+            Pointwise(nn.ReLU()),
+            CausalConv1d(48, layout.room, 1),
+        )
+        self.body_states = len(self.body.state_names())
+        nn.init.constant_(self.head.bias[:1], -3.0)  # type: ignore[index]  # most pitches are silent
+
+    @property
+    def ratio(self) -> Fraction:
+        return Fraction(1, self.hop)
+
+    @property
+    def receptive_field(self) -> float:
+        frames = max(self.body.receptive_field, self.room.receptive_field)
+        return self.spectrum.receptive_field + (frames - 1) * self.hop
+
+    @torch.jit.export
+    def init_state(self, streams: int) -> List[Tensor]:
+        state = self.spectrum.init_state(streams)
+        state.extend(self.body.init_state(streams))
+        state.extend(self.room.init_state(streams))
+        return state
+
+    @torch.jit.unused
+    def state_names(self) -> List[str]:
+        parts = {"spectrum": self.spectrum, "body": self.body, "room": self.room}
+        return [f"{part}.{name}" for part, module in parts.items() for name in module.state_names()]
+
+    def _stack(self, s_BCFT: Tensor) -> Tensor:
+        """[B, 2, bins, T] -> [B, 2 * harmonics, 3 * pitches, T]: bin b of harmonic h lands on its fundamental."""
+        padded = F.pad(s_BCFT, [0, 0, self.below, self.above], value=-0.84)
+        shifted: List[Tensor] = []
+        for offset in self.offsets:
+            shifted.append(padded[:, :, offset : offset + self.centre])
+        return torch.cat(shifted, dim=1)
+
+    def step(self, x: Tensor, state: List[Tensor]) -> Tuple[Tensor, List[Tensor]]:
+        spectrum, new = self.spectrum.step(x, state[:1])
+        z, after = self.read(spectrum, state[1:])
+        new.extend(after)
+        return z, new
+
+    def read(self, spectrum: Tensor, state: List[Tensor]) -> Tuple[Tensor, List[Tensor]]:
+        """Log spectrum [B, 2, bins, T] -> z_BDT: all that is learned, apart from the fixed analysis."""
+        b, c, f, t = spectrum.shape[0], spectrum.shape[1], spectrum.shape[2], spectrum.shape[3]
+        body, after = self.body.step(self._stack(spectrum), state[: self.body_states])
+        new = after
+        room, after = self.room.step(spectrum.reshape(b, c * f, t), state[self.body_states :])
+        new.extend(after)
+        notes = self.head(body)
+        return torch.cat([notes.reshape(b, notes.shape[1] * self.pitches, t), room], dim=1), new
+
+
+def ear_of(encoder: nn.Module) -> PitchEncoder | None:
+    """The pitch encoder, if it is one or has one for its `ear`."""
+    inner = getattr(encoder, "ear", encoder)
+    return inner if isinstance(inner, PitchEncoder) else None
+
+
+# A trained ear in front of a narrow latent: what WaveNet decoders listen to.
+#
+# audio -> umtn.model.pitch_encoder (often taken from a `live` model and frozen) -> each pitch's channels opened by
+# its own
+# activation, so that silent pitches say nothing -> dilated causal convolutions -> D numbers a hop.
+# An autoregressive decoder trained for an hour cannot also learn to hear; one that is told the notes need not.
+
+
+def opened(z_BDT: Tensor, pitches: int, per_pitch: int) -> Tensor:
+    """Pitch latent -> the same layout, every pitch's channels times its activation in [0, 1]; rooms in (-1, 1)."""
+    notes, room = split_latent(z_BDT, pitches, per_pitch)
+    active = torch.sigmoid(notes[:, :1])
+    # the free channels of a trained ear lie around 5 to 7
+    told = torch.cat([active, active * notes[:, 1:2], active * notes[:, 2:] * 0.2], dim=1)
+    b, t = z_BDT.shape[0], z_BDT.shape[2]
+    return torch.cat([told.reshape(b, per_pitch * pitches, t), torch.tanh(room)], dim=1)
+
+
+def mouth(layout: PitchLatent, channels: int, dilations: Tuple[int, ...], latent: int) -> StreamingSequential:
+    """What the ear heard (`opened`) -> `latent` numbers a hop for a WaveNet."""
+    return StreamingSequential(
+        CausalConv1d(layout.channels, channels, 1),
+        *[dilated_residual(channels, d) for d in dilations],
+        Pointwise(nn.ReLU()),
+        CausalConv1d(channels, latent, 1),
+    )
+
+
+class HeardEncoder(StreamingModule):
+    """audio_B1N -> z_BDT, D = latent, T = N / hop. `ear` is the pitch encoder, `mouth` tells the decoders."""
+
+    streaming = True
+
+    def __init__(
+        self, ear: PitchEncoder, layout: PitchLatent, channels: int, dilations: Tuple[int, ...], latent: int
+    ) -> None:
+        super().__init__()
+        self.block = ear.hop
+        self.hop = ear.hop
+        self.pitches = layout.pitches
+        self.per_pitch = layout.per_pitch
+        self.ear = ear
+        self.mouth = mouth(layout, channels, dilations, latent)
+        self.ear_states = len(ear.state_names())
+
+    @property
+    def ratio(self) -> Fraction:
+        return Fraction(1, self.hop)
+
+    @property
+    def receptive_field(self) -> float:
+        return self.ear.receptive_field + (self.mouth.receptive_field - 1) * self.hop
+
+    @torch.jit.export
+    def init_state(self, streams: int) -> List[Tensor]:
+        state = self.ear.init_state(streams)
+        state.extend(self.mouth.init_state(streams))
+        return state
+
+    @torch.jit.unused
+    def state_names(self) -> List[str]:
+        parts = {"ear": self.ear, "mouth": self.mouth}
+        return [f"{part}.{name}" for part, module in parts.items() for name in module.state_names()]
+
+    def say(self, heard_BDT: Tensor, state: List[Tensor]) -> Tuple[Tensor, List[Tensor]]:
+        """The ear's latent -> z_BDT."""
+        return self.mouth.step(opened(heard_BDT, self.pitches, self.per_pitch), state)
+
+    def step(self, x: Tensor, state: List[Tensor]) -> Tuple[Tensor, List[Tensor]]:
+        heard, new = self.ear.step(x, state[: self.ear_states])
+        z, after = self.say(heard, state[self.ear_states :])
+        new.extend(after)
+        return z, new

@@ -1,0 +1,156 @@
+"""The models that can be trained by name: the instrument's own, the paper's, rivals, and tiny ones for tests."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from umtn.errors import UserError, advice
+from umtn.model.config import (
+    DOMAINS,
+    AdversaryConfig,
+    Config,
+    ConvDecoderConfig,
+    GuidedConfig,
+    HeardEncoderConfig,
+    LiveDecoderConfig,
+    PitchEncoderConfig,
+    TrainingConfig,
+    WaveEncoderConfig,
+    WaveNetConfig,
+)
+from umtn.model.pitch_encoder import PitchLatent
+
+__all__ = ["PRESETS", "preset"]
+
+
+_TINY_EAR = PitchEncoderConfig(layout=PitchLatent(48, 24, 1, 4), channels=8, dilations=(1, 2), longest=512)
+
+
+def _tiny_live() -> Config:
+    return Config(
+        preset="tiny-live",
+        sample_rate=8000,
+        hop=64,
+        encoder=_TINY_EAR,
+        decoder=LiveDecoderConfig(hidden=8, partials=6, bands=6, voices=4),
+        training=TrainingConfig(batch=4, seconds=1.0, warm_up_steps=2),
+    )
+
+
+def _live_conv(name: str, past: int) -> Config:
+    return Config(
+        name,
+        24000,
+        128,
+        PitchEncoderConfig(),
+        ConvDecoderConfig(past=past),
+        adversary=AdversaryConfig(),
+        training=TrainingConfig(
+            batch=2,
+            seconds=1.6,
+            learning_rate=2e-3,
+            warm_up_steps=50,
+            ema=0.999,
+            domains_per_step=3,
+            window_s=0.7,
+        ),
+    )
+
+
+def _tiny_live_conv(name: str, past: int) -> Config:
+    return replace(
+        _tiny_live(),
+        preset=name,
+        decoder=ConvDecoderConfig(
+            channels=(12, 8), strides=(16,), dilations=(1, 2), later=(1,), bands=4, past=past
+        ),
+        adversary=AdversaryConfig(periods=(2, 3), windows=(128,), channels=4, joins=0.0),
+        training=TrainingConfig(batch=2, seconds=0.6, warm_up_steps=2, window_s=0.3, ema=0.99),
+    )
+
+
+def _tiny_guided() -> Config:
+    live = _tiny_live()
+    assert isinstance(live.decoder, LiveDecoderConfig)
+    small = WaveNetConfig(blocks=2, layers=3, residual=8, skip=8, classes=32)
+    return replace(
+        live,
+        preset="tiny-wavenet-live",
+        decoder=GuidedConfig(guide=live.decoder, wavenet=small, channels=8, dilations=(1, 2), latent=6),
+        training=TrainingConfig(
+            batch=4, seconds=0.5, warm_up_steps=2, window_s=0.1, shared=True, own_past=0.3
+        ),
+    )
+
+
+_SMALL_WAVENET = WaveNetConfig(blocks=2, layers=10, residual=64, skip=128)
+_WAVENET_TRAINING = TrainingConfig(
+    batch=2,
+    seconds=0.9,
+    learning_rate=1.5e-3,
+    warm_up_steps=50,
+    ema=0.999,
+    domains_per_step=2,
+    window_s=0.25,
+    shared=True,
+    quietest_db=-12.0,  # mu-law has few classes for whispers
+)
+
+PRESETS: dict[str, Config] = {
+    "live": Config("live", 24000, 128, PitchEncoderConfig(), LiveDecoderConfig()),
+    "paper": Config(
+        "paper",
+        16000,
+        800,
+        WaveEncoderConfig(),
+        WaveNetConfig(),
+        training=TrainingConfig(batch=4, seconds=1.0, share_paired=0.0),
+    ),
+    "wavenet-plain": Config(
+        "wavenet-plain",
+        24000,
+        128,
+        HeardEncoderConfig(),
+        _SMALL_WAVENET,
+        domains=DOMAINS[:5],
+        training=replace(_WAVENET_TRAINING, solo_share=0.6),
+    ),
+    "wavenet-live": Config(
+        "wavenet-live",
+        24000,
+        128,
+        PitchEncoderConfig(),
+        GuidedConfig(wavenet=_SMALL_WAVENET),
+        domains=DOMAINS[:5],
+        training=replace(_WAVENET_TRAINING, blur=16.0, own_past=0.3),
+    ),
+    "live-conv": _live_conv("live-conv", past=0),
+    "live-conv-past": _live_conv("live-conv-past", past=1024),
+    "tiny-live": _tiny_live(),
+    "tiny-live-conv": _tiny_live_conv("tiny-live-conv", past=0),
+    "tiny-live-conv-past": _tiny_live_conv("tiny-live-conv-past", past=128),
+    "tiny-paper": Config(
+        "tiny-paper",
+        8000,
+        80,
+        WaveEncoderConfig(blocks=2, layers=3, channels=8, latent=6),
+        WaveNetConfig(blocks=2, layers=3, residual=8, skip=8, classes=32),
+        training=TrainingConfig(batch=4, seconds=0.25, warm_up_steps=2, share_paired=0.0),
+    ),
+    "tiny-wavenet-plain": Config(
+        "tiny-wavenet-plain",
+        8000,
+        80,
+        HeardEncoderConfig(ear=_TINY_EAR, channels=8, dilations=(1, 2), latent=6),
+        WaveNetConfig(blocks=2, layers=3, residual=8, skip=8, classes=32),
+        training=TrainingConfig(batch=4, seconds=0.5, warm_up_steps=2, window_s=0.1, shared=True),
+    ),
+    "tiny-wavenet-live": _tiny_guided(),
+}
+
+
+def preset(name: str) -> Config:
+    """The preset of that name; UserError lists the known ones."""
+    if name not in PRESETS:
+        raise UserError(f"There is no preset '{name}'; {advice(name, PRESETS)}")
+    return PRESETS[name]

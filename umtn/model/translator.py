@@ -1,0 +1,127 @@
+"""One encoder, one decoder per domain, one confusion network (Mor et al. 2018), built from a config."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from umtn.errors import UserError
+from umtn.model.config import (
+    Character,
+    Config,
+    ConvDecoderConfig,
+    GuidedConfig,
+    HeardEncoderConfig,
+    LiveDecoderConfig,
+    PitchEncoderConfig,
+    WaveEncoderConfig,
+    WaveNetConfig,
+)
+from umtn.model.decoders.base import Decoder, fold_noise
+from umtn.model.decoders.conv import ConvDecoder
+from umtn.model.decoders.guided import GuidedDecoder
+from umtn.model.decoders.harmonic import LiveDecoder
+from umtn.model.decoders.wavenet import WaveNetDecoder
+from umtn.model.pitch_encoder import HeardEncoder, PitchEncoder, PitchLatent
+from umtn.model.wave_encoder import WaveEncoder
+
+__all__ = ["ConfusionNetwork", "Translator"]
+
+
+# The domain confusion network: guesses the domain from the latent, so that the encoder learns to hide it.
+
+
+class ConfusionNetwork(nn.Module):
+    """z_BDT -> logits_BK, averaged over time: 3 x (1x1 convolution, ELU), 1x1 (Mor et al. 2018, section 3.3)."""
+
+    def __init__(self, latent_channels: int, channels: int, domains: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for width in (latent_channels, channels, channels):
+            layers += [nn.Conv1d(width, channels, 1), nn.ELU()]
+        self.net = nn.Sequential(*layers, nn.Conv1d(channels, domains, 1))
+
+    def forward(self, z_BDT: Tensor) -> Tensor:
+        return torch.mean(self.net(z_BDT), dim=2)
+
+
+def build_encoder(config: Config) -> nn.Module:
+    e = config.encoder
+    if isinstance(e, WaveEncoderConfig):
+        return WaveEncoder(config.hop, e.blocks, e.layers, e.kernel, e.channels, e.latent, e.causal)
+    p = e.ear if isinstance(e, HeardEncoderConfig) else e
+    sizes = (p.layout, p.channels, p.dilations, p.longest, p.top_hz)
+    ear = PitchEncoder(config.sample_rate, config.hop, *sizes)
+    return (
+        HeardEncoder(ear, p.layout, e.channels, e.dilations, e.latent)
+        if isinstance(e, HeardEncoderConfig)
+        else ear
+    )
+
+
+def build_decoder(config: Config, domain: str) -> Decoder:
+    d = config.decoder
+    if isinstance(d, WaveNetConfig):
+        return _wavenet(config, d, config.latent_channels)
+    if not isinstance(config.encoder, PitchEncoderConfig):
+        raise UserError(
+            f"A {d.kind} decoder reads the pitch encoder's latent; give the encoder kind 'pitch'."
+        )
+    layout = config.encoder.layout
+    if isinstance(d, ConvDecoderConfig):
+        return ConvDecoder(config.hop, layout, d.channels, d.strides, d.dilations, d.later, d.bands, d.past)
+    if isinstance(d, GuidedConfig):
+        wavenet = _wavenet(config, d.wavenet, d.latent, d.lean)
+        guide = _live(config, d.guide, layout, domain)
+        return GuidedDecoder(guide, wavenet, layout, d.channels, d.dilations, d.emphasis)
+    return _live(config, d, layout, domain)
+
+
+def _wavenet(config: Config, d: WaveNetConfig, latent: int, lean: float | None = None) -> WaveNetDecoder:
+    return WaveNetDecoder(latent, config.hop, d.blocks, d.layers, d.residual, d.skip, d.classes, lean)
+
+
+def _live(config: Config, d: LiveDecoderConfig, layout: PitchLatent, domain: str) -> LiveDecoder:
+    character = next((c for c in d.characters if c.domain == domain), Character(domain))
+    return LiveDecoder(
+        config.sample_rate,
+        config.hop,
+        layout,
+        d.hidden,
+        d.partials,
+        d.bands,
+        d.voices,
+        character.detune_cents,
+        character.inharmonicity,
+        d.taps,
+        d.step_mel,
+    )
+
+
+class Translator(nn.Module):
+    """encoder: audio_B1N -> z_BDT; decoders[domain]: z_BDT (and noise) -> audio_B1N."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = build_encoder(config)
+        self.decoders = nn.ModuleDict({domain: build_decoder(config, domain) for domain in config.domains})
+        self.confusion = ConfusionNetwork(
+            config.latent_channels, config.confusion.channels, len(config.domains)
+        )
+
+    def decoder(self, domain: str) -> Decoder:
+        if domain not in self.decoders:
+            raise UserError(
+                f"This model has no domain '{domain}'; it knows {', '.join(self.config.domains)}."
+            )
+        return self.decoders[domain]  # type: ignore[return-value]
+
+    def translate(self, audio_B1N: Tensor, domain: str, noise_B1N: Tensor | None = None) -> Tensor:
+        """D_domain(E(audio)), offline; N a multiple of the hop. Noise is drawn when it is not given."""
+        decoder = self.decoder(domain)
+        z = self.encoder(audio_B1N)
+        if decoder.needs_noise:
+            noise = torch.rand_like(audio_B1N) if noise_B1N is None else noise_B1N
+            z = torch.cat([z, fold_noise(noise, self.config.hop)], dim=1)
+        return decoder(z)  # type: ignore[no-any-return]
