@@ -1,6 +1,7 @@
 """What the native engine of `live` models needs to know, as safetensors: PyTorch's names and shapes, and tables.
 
-`weights/encoder.safetensors` holds the pitch encoder and its analysis as `export.native_weights` writes it, and the mouth
+`weights/encoder.safetensors` holds the pitch encoder and its analysis as `export.native_weights` writes it, and
+the mouth
 of an encoder that WaveNet decoders listen to; `weights/<domain>.safetensors` a decoder; `weights/<domain>.guide` and
 `.mouth.safetensors` what stands before a guided WaveNet; the metadata says which kind, and the sizes.
 """

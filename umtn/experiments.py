@@ -18,11 +18,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from umtn.data.dataset import Dataset, write_atomically
+from umtn.data.dataset import Dataset
 from umtn.errors import UserError, advice
 from umtn.evaluation.evaluate import evaluate
 from umtn.evaluation.material import Material
 from umtn.evaluation.report import COLUMNS, read_report, write_json
+from umtn.files import write_atomically
 from umtn.model import checkpoint
 from umtn.model.checkpoint import Progress
 from umtn.model.config import Config

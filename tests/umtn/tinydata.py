@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from umtn.data.compose import compose
-from umtn.data.dataset import Dataset, Track, save_audio, write_atomically, write_manifest
+from umtn.data.dataset import Dataset, Track, save_audio, write_manifest
 from umtn.data.score import Score
+from umtn.files import write_atomically
 from umtn.model.presets import preset
 from umtn.training.train import train
 

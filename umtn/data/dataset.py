@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from umtn.data.score import Score
 from umtn.errors import UserError
+from umtn.files import write_atomically
 
 __all__ = [
     "Dataset",
@@ -29,7 +30,6 @@ __all__ = [
     "floats",
     "one_voice",
     "save_audio",
-    "write_atomically",
     "write_manifest",
 ]
 
@@ -183,14 +183,6 @@ def write_manifest(root: Path, sample_rate: int, kind: str, tracks: Sequence[Tra
     text = json.dumps(raw, indent=1)[:-2] + ',\n "tracks": [\n  '  # a line for each track
     text += ",\n  ".join(json.dumps(row) for row in rows) + "\n ]\n}\n"
     write_atomically(root / MANIFEST, text.encode())
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file beside its place and then move it there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
-    beside.write_bytes(content)
-    os.replace(beside, path)
 
 
 def save_audio(path: Path, samples: NDArray[np.int16]) -> None:

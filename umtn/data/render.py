@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umtn.data.compose import compose
-from umtn.data.dataset import MANIFEST, Dataset, Track, save_audio, write_atomically, write_manifest
+from umtn.data.dataset import MANIFEST, Dataset, Track, save_audio, write_manifest
 from umtn.data.instruments import Instrument
 from umtn.data.score import Score, read_midi
 from umtn.data.soundfont import find_font, render_score
 from umtn.data.synthetic import synthesize
 from umtn.errors import UserError
+from umtn.files import write_atomically
 
 __all__ = ["Plan", "level", "make_scores", "render"]
 

@@ -14,13 +14,13 @@ import scipy.signal
 import soundfile
 from numpy.typing import NDArray
 
-from umtn.data.dataset import write_atomically
 from umtn.errors import UserError
 from umtn.evaluation.classifiers import ASSETS, FRAME_S, LOWEST, PITCHES
 from umtn.evaluation.examples import Clip, Example
 from umtn.evaluation.material import Material
 from umtn.evaluation.note_metrics import reference_rolls
 from umtn.evaluation.report import COLUMNS, SIDE_FIGURES, Column
+from umtn.files import write_atomically
 
 __all__ = [
     "MOST_BYTES",

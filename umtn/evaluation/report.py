@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from umtn.data.dataset import write_atomically
 from umtn.errors import UserError
+from umtn.files import write_atomically
 
 __all__ = [
     "COLUMNS",

@@ -23,8 +23,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from umtn.data.dataset import write_atomically
 from umtn.errors import UserError
+from umtn.files import write_atomically
 from umtn.model.config import Config, GuidedConfig, WaveNetConfig
 from umtn.model.translator import Translator
 

@@ -77,7 +77,8 @@ class Character:
 
 @dataclass(frozen=True)
 class LiveDecoderConfig:
-    """umtn.model.decoders.harmonic: oscillators and noise, one network step per hop. `taps`: of the noise's filters; `step_mel`:
+    """umtn.model.decoders.harmonic: oscillators and noise, one network step per hop. `taps`: of the noise's
+    filters; `step_mel`:
     from one to the next (0: so that they reach Nyquist)."""
 
     kind: str = "live"
@@ -122,7 +123,8 @@ class WaveNetConfig:
 
 @dataclass(frozen=True)
 class GuidedConfig:
-    """umtn.model.decoders.guided: a WaveNet that hears the tones of a `live` decoder, and the latent through a mouth that
+    """umtn.model.decoders.guided: a WaveNet that hears the tones of a `live` decoder, and the latent through a
+    mouth that
     says `latent` numbers a hop; `emphasis` of the sound that it draws; `lean`: the guide's share of what the WaveNet
     hears as its own past."""
 
@@ -169,8 +171,10 @@ class TrainingConfig:
     keeps these settings when resumed. `augment`: sources are detuned, coloured and made noisy. `pairs`: other
     instruments' renderings of the same bars are known. `quietest_db`: the lowest gain that a clip is given.
     `solo_share`: clips drawn for one voice alone. `blur`: the most noise on a WaveNet's past, in 256ths of its classes
-    (umtn.training.scheduled_sampling). `own_past`: the share of clips whose past is what a guided WaveNet draws by itself
-    (umtn.training.scheduled_sampling). `lower_rate`: of the model whose band `live` decoders keep; what lies above alone is
+    (umtn.training.scheduled_sampling). `own_past`: the share of clips whose past is what a guided WaveNet draws by
+    itself
+    (umtn.training.scheduled_sampling). `lower_rate`: of the model whose band `live` decoders keep; what lies above
+    alone is
     learned (0: there is none; umtn.training.band_extension)."""
 
     batch: int = 4

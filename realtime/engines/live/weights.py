@@ -233,7 +233,8 @@ class DecoderWeights:
 
 @dataclass(frozen=True)
 class MouthWeights:
-    """What stands between a pitch encoder and WaveNet decoders (umtn.model.pitch_encoder); it lies in the encoder's file.
+    """What stands between a pitch encoder and WaveNet decoders (umtn.model.pitch_encoder); it lies in the
+    encoder's file.
 
     dilations: of its layers, in frames. latent: channels that it tells the decoders.
     """

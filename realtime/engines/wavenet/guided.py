@@ -91,7 +91,7 @@ def _emphasis(data: bytes, name: str) -> tuple[float, float]:
 
 
 class Emphasis:
-    """umtn.model.companding and umtn.model.companding between arrays [1, N] that stay where they are, N a multiple of hop."""
+    """umtn.model.companding between arrays [1, N] that stay where they are, N a multiple of hop."""
 
     def __init__(self, amount: float, drive: float, classes: int, hop: int, samples: int) -> None:
         self._amount, self._drive = np.float32(amount), np.float32(drive)
