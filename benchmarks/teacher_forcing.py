@@ -39,7 +39,7 @@ def table(name: str, clips: int, runs: int) -> str:
     guide = classes if net.guided else None
     ways = {"PyTorch's products": 0}
     if teacher_forcing.available(net, latent):
-        here = {isa: at for isa, at in teacher_forcing.LEVELS.items() if at <= teacher_forcing.level()}
+        here = {isa: at for isa, at in teacher_forcing.LEVELS.items() if at <= teacher_forcing.kernel_level()}
         ways |= {f"kernel, {isa}": at for isa, at in here.items()}
     best = dict.fromkeys(ways, float("inf"))
     for _ in range(runs):

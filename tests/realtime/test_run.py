@@ -136,7 +136,7 @@ def test_control_imports_neither_torch_nor_an_engine_nor_a_sound_card(folder: Pa
 import sys
 from realtime.run import main
 code = main({arguments!r})
-heavy = ("torch", "onnxruntime", "onnx", "sounddevice", "soundfile", "umtn")
+heavy = ("torch", "onnxruntime", "onnx", "sounddevice", "soundfile", "umtn.model", "umtn.data")
 print("loaded:", [m for m in heavy if m in sys.modules])
 sys.exit(code)
 """

@@ -24,7 +24,7 @@ def decoder(hop: int = 64, guided: bool = False) -> WaveNetDecoder:
 @pytest.mark.parametrize("silent_frames, guided", [(0, False), (5, False), (5, True)])
 def test_loss_and_gradients_are_those_of_pytorch(name: str, silent_frames: int, guided: bool) -> None:
     at = teacher_forcing.LEVELS[name]
-    if at > teacher_forcing.level():
+    if at > teacher_forcing.kernel_level():
         pytest.skip(f"this CPU does not multiply with {name}, or there is no compiler")
     net = decoder(guided=guided)
     latent = torch.randn(CLIPS, 12, FRAMES, requires_grad=True)
@@ -53,7 +53,7 @@ def test_loss_and_gradients_are_those_of_pytorch(name: str, silent_frames: int, 
         assert off < 0.08, f"{n}: {off:.3f} of its length off"  # bfloat16 products
 
 
-@pytest.mark.skipif(not teacher_forcing.level(), reason="no kernel for this CPU, or no compiler")
+@pytest.mark.skipif(not teacher_forcing.kernel_level(), reason="no kernel for this CPU, or no compiler")
 def test_what_the_kernel_takes_and_what_pytorch_must() -> None:
     like = torch.zeros(1)
     assert teacher_forcing.available(decoder(), like)

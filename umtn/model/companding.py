@@ -1,7 +1,5 @@
 """Mu-law companding whose encode and decode agree: silence is a class of its own, and decodes to exactly 0."""
 
-from __future__ import annotations
-
 import math
 from typing import Tuple
 

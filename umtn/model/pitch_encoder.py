@@ -5,8 +5,6 @@ spectrum -> harmonics stacked as channels (a note's partials meet at its own pit
 -> latent of `umtn.model.pitch_encoder.PitchLatent`. One latent frame per hop, no look-ahead.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from fractions import Fraction

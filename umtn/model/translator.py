@@ -1,7 +1,5 @@
 """One encoder, one decoder per domain, one confusion network (Mor et al. 2018), built from a config."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -25,7 +25,7 @@ from umtn.errors import UserError
 @pytest.fixture(autouse=True)
 def _these_classes_too(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("snapshot", "restore"):
-        monkeypatch.setattr(f"realtime.audio.{module}.PACKAGES", ("realtime", __name__.split(".")[0]))
+        monkeypatch.setattr(f"realtime.recording.{module}.PACKAGES", ("realtime", __name__.split(".")[0]))
 
 
 @dataclass(frozen=True)

@@ -376,7 +376,7 @@ import os, sys, time
 from pathlib import Path
 from realtime.control.namespace import Namespace
 from realtime.control.presets.presets import Presets
-from realtime.shared import SharedState
+from realtime.shared.memory import SharedState
 shared = SharedState.create()
 space = Namespace(shared, ("strings", "piano", "winds"), 8)
 presets = Presets(space, Path(sys.argv[1]))

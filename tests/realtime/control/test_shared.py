@@ -81,9 +81,7 @@ def test_no_value_is_ever_seen_half_written(shared: SharedState) -> None:
 
 def test_a_foreign_process_that_attaches_leaves_it_and_warns_of_nothing(shared: SharedState) -> None:
     """On Python 3.11 an attachment was registered for removal, and vanished with the first reader."""
-    code = (
-        f"from realtime.shared import SharedState as S; print(S.attach({shared.name!r}).get('crossfade_ms'))"
-    )
+    code = f"from realtime.shared.memory import SharedState as S; print(S.attach({shared.name!r}).get('crossfade_ms'))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True
     )

@@ -6,8 +6,6 @@ With `past` the decoder also hears its own last samples, hop by hop (CARGAN, Mor
 has no memory of phase and cannot hold a partial by itself.
 """
 
-from __future__ import annotations
-
 import math
 from typing import List, Tuple
 

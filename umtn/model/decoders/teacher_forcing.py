@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from umtn.model.decoders.wavenet import WaveNetDecoder
     from umtn.native.build import Kernel
 
-__all__ = ["LEVELS", "available", "kernel", "level", "nats", "sample_loss"]
+__all__ = ["LEVELS", "available", "kernel", "kernel_level", "nats", "sample_loss"]
 
 
 # Teacher forcing on the CPU by our own kernel: loss and gradients of a WaveNet in one pass (`native/pass.h`).
@@ -75,7 +75,7 @@ def _library() -> ctypes.CDLL:
 
 
 @functools.cache
-def level() -> int:
+def kernel_level() -> int:
     """What this CPU's kernel multiplies with: one of LEVELS, or 0 where there is none (no compiler, another CPU)."""
     from umtn.native.build import CompilerError
 
@@ -88,7 +88,7 @@ def level() -> int:
 def available(decoder: WaveNetDecoder, like: Tensor) -> bool:
     """Whether the kernel can train this decoder: on a CPU that it knows, with sizes in whole blocks."""
     sizes = (decoder.residual, decoder.skip, decoder.classes, decoder.hop)
-    return like.device.type == "cpu" and not any(s % BLOCK for s in sizes) and level() > 0
+    return like.device.type == "cpu" and not any(s % BLOCK for s in sizes) and kernel_level() > 0
 
 
 class _Nats(torch.autograd.Function):
@@ -173,7 +173,7 @@ def sample_loss(
     there is). In mixed precision; gradients flow to all.
     """
     if level is None:
-        level = level() if available(decoder, latent_BDT) else 0
+        level = kernel_level() if available(decoder, latent_BDT) else 0
     weight = weight_BT / (weight_BT.sum() * decoder.hop).clamp(min=1.0)
     with torch.autocast(latent_BDT.device.type, torch.bfloat16):
         if level:
