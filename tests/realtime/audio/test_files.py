@@ -13,8 +13,14 @@ import pytest
 import soundfile
 
 from realtime.audio.sound_files import DEMO, FileSource, ReadAhead, sound_path
-from realtime.recording.sound_writers import WavRecorder
+from realtime.recording.sound_writers import FileRecorder
 from umtn.errors import UserError
+
+
+def recording(path: Path, rate_hz: int) -> FileRecorder:
+    recorder = FileRecorder(path, rate_hz)
+    recorder.open()
+    return recorder
 
 
 def read_all(source: FileSource | ReadAhead, size: int = 999) -> np.ndarray:
@@ -111,7 +117,7 @@ def test_what_is_meant_by_in(tmp_path: Path) -> None:
 
 def test_a_recording_holds_what_was_written(tmp_path: Path) -> None:
     x = np.random.default_rng(0).uniform(-1, 1, 10000).astype(np.float32)
-    recorder = WavRecorder(tmp_path / "y.wav", 44100)
+    recorder = recording(tmp_path / "y.wav", 44100)
     for piece in np.array_split(x, 37):
         recorder.write(piece)
     recorder.close()
@@ -122,7 +128,7 @@ def test_a_recording_holds_what_was_written(tmp_path: Path) -> None:
 
 def test_a_recording_is_playable_at_every_moment(tmp_path: Path) -> None:
     path = tmp_path / "y.wav"
-    recorder = WavRecorder(path, 48000)
+    recorder = recording(path, 48000)
     lengths = []
     for _ in range(6):
         recorder.write(np.full(4800, 0.1, np.float32))
@@ -139,7 +145,7 @@ def test_a_recording_is_playable_at_every_moment(tmp_path: Path) -> None:
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_full_disk_is_counted_and_said_and_does_no_harm(tmp_path: Path) -> None:
     (tmp_path / "y.wav").symlink_to("/dev/full")
-    recorder = WavRecorder(tmp_path / "y.wav", 48000)
+    recorder = recording(tmp_path / "y.wav", 48000)
     for _ in range(3):
         recorder.write(np.zeros(1000, np.float32))
         time.sleep(0.12)
@@ -150,12 +156,12 @@ def test_a_full_disk_is_counted_and_said_and_does_no_harm(tmp_path: Path) -> Non
 
 def test_other_formats_and_bad_places_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="must end in"):
-        WavRecorder(tmp_path / "y.mp3", 48000)
+        FileRecorder(tmp_path / "y.mp3", 48000)
     with pytest.raises(UserError, match="there is no folder"):
-        WavRecorder(tmp_path / "nowhere" / "y.wav", 48000)
+        FileRecorder(tmp_path / "nowhere" / "y.wav", 48000)
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(UserError, match="cannot write"):
-        WavRecorder(tmp_path / "file" / "y.wav", 48000)
+        FileRecorder(tmp_path / "file" / "y.wav", 48000)
 
 
 @pytest.mark.skipif(
@@ -164,13 +170,13 @@ def test_other_formats_and_bad_places_are_refused(tmp_path: Path) -> None:
 def test_a_folder_is_no_file_to_record_to(tmp_path: Path) -> None:
     (tmp_path / "y.wav").mkdir()
     with pytest.raises(UserError, match="cannot write"):
-        WavRecorder(tmp_path / "y.wav", 48000)
+        FileRecorder(tmp_path / "y.wav", 48000)
 
 
 def test_an_earlier_take_is_kept(tmp_path: Path) -> None:
     """A second recording to the same name moves the first aside: nothing that was played is lost."""
     for level in (0.1, 0.2, 0.3):
-        recorder = WavRecorder(tmp_path / "take.wav", 48000)
+        recorder = recording(tmp_path / "take.wav", 48000)
         recorder.write(np.full(480, level, np.float32))
         recorder.close()
     levels = {p.name: round(float(soundfile.read(p)[0][0]), 3) for p in sorted(tmp_path.iterdir())}
