@@ -64,6 +64,40 @@ def test_two_channels_are_averaged(tmp_path: Path) -> None:
     assert np.allclose(read_all(FileSource(tmp_path / "x.wav", 48000)), 0.125)
 
 
+def many(path: Path, columns: list[float], subtype: str = "FLOAT") -> Path:
+    """A file whose channels hold constants."""
+    soundfile.write(path, np.tile(columns, (9000, 1)), 48000, subtype)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("columns", "channel", "wanted"),
+    [
+        ([0.5, -0.25], 1, 0.5),
+        ([0.5, -0.25], 2, -0.25),
+        ([0.5, 0.0], None, 0.25),  # of two the mean as ever
+        ([0, 0, 0.5, 0, 0, 0], None, 0.5),
+        ([0.5, 0.25, 0, 0, 0, 0], None, 0.375),
+        ([0.4, 0.4, 0.1, 0.1], None, 0.25),
+        ([0.5, 0.0001, 0.0001], None, 0.5),  # noise of inputs that nothing is plugged into
+        ([0.5, 0.0, 0.2], 2, 0.0),
+        ([0.0, 0.0, 0.0], None, 0.0),
+    ],
+)
+def test_which_channels_are_heard(
+    tmp_path: Path, columns: list[float], channel: int | None, wanted: float
+) -> None:
+    source = FileSource(many(tmp_path / "x.wav", columns), 48000, channel)
+    assert np.allclose(read_all(source), wanted, atol=1e-6)
+    source.close()
+
+
+def test_a_channel_beyond_the_files_gets_a_sentence(tmp_path: Path) -> None:
+    path = many(tmp_path / "x.wav", [0.1, 0.1])
+    with pytest.raises(UserError, match=r"--channel 3 was asked for, but .*x\.wav has 2 channels"):
+        FileSource(path, 48000, 3)
+
+
 @pytest.mark.parametrize(("frames", "says"), [(0, "is empty"), (1, "holds a single sample")])
 def test_too_short_files_get_a_sentence(tmp_path: Path, frames: int, says: str) -> None:
     soundfile.write(tmp_path / "x.wav", np.zeros(frames), 48000)
@@ -171,6 +205,61 @@ def test_a_folder_is_no_file_to_record_to(tmp_path: Path) -> None:
     (tmp_path / "y.wav").mkdir()
     with pytest.raises(UserError, match="cannot write"):
         FileRecorder(tmp_path / "y.wav", 48000)
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac"])
+def test_nothing_is_touched_before_the_recorder_is_opened(tmp_path: Path, ending: str) -> None:
+    """What is written before is not lost: the sound may begin before its file does."""
+    path = tmp_path / f"y.{ending}"
+    path.write_bytes(b"an earlier take")
+    recorder = FileRecorder(path, 48000)
+    recorder.write(np.full(4800, 0.25, np.float32))
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    assert path.read_bytes() == b"an earlier take"
+    recorder.open()
+    recorder.close()
+    assert (tmp_path / f"y.1.{ending}").read_bytes() == b"an earlier take"
+    assert np.allclose(soundfile.read(path)[0], 0.25, atol=1e-6) and recorder.lost == 0
+
+
+def test_a_recorder_that_was_never_opened_leaves_nothing(tmp_path: Path) -> None:
+    recorder = FileRecorder(tmp_path / "y.wav", 48000)
+    recorder.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac"])
+def test_a_file_that_cannot_be_made_puts_the_earlier_take_back(
+    tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"y.{ending}"
+    path.write_bytes(b"an earlier take")
+    recorder = FileRecorder(path, 48000)
+
+    def fail(self: FileRecorder) -> None:
+        path.write_bytes(b"")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(FileRecorder, "_create", fail)
+    with pytest.raises(UserError, match="No space left"):
+        recorder.open()
+    recorder.close()
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {path.name: b"an earlier take"}
+
+
+def test_a_flac_recording_is_playable_while_it_grows(tmp_path: Path) -> None:
+    path = tmp_path / "y.flac"
+    recorder = recording(path, 48000)
+    x = np.random.default_rng(0).uniform(-1, 1, 6 * 9600).astype(np.float32)
+    lengths = []
+    for piece in np.array_split(x, 6):
+        recorder.write(piece)
+        time.sleep(0.15)
+        lengths.append(len(soundfile.read(path)[0]))  # what a kill at this moment would leave
+    recorder.close()
+    assert lengths == sorted(lengths) and lengths[0] > 0
+    y, rate = soundfile.read(path)
+    assert rate == 48000 and np.abs(x - y).max() <= 2**-23
 
 
 def test_an_earlier_take_is_kept(tmp_path: Path) -> None:
