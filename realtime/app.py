@@ -83,6 +83,7 @@ class Performance:
 
     def _play(self) -> Ending:
         """Start, then supervise until the end; the sound itself is made elsewhere."""
+        self.surfaces.open()
         self.session.start()
         self.surfaces.start()
         started = False

@@ -15,6 +15,7 @@ from umtn.errors import UserError
 
 __all__ = [
     "DEFAULT_BUNDLE",
+    "DEFAULT_PORT",
     "MAX_BLOCK",
     "MAX_RATE_HZ",
     "MAX_SLACK",
@@ -97,6 +98,8 @@ def finite(text: str) -> float:
     return number
 
 
+DEFAULT_PORT = 9100
+
 EXAMPLES = """examples:
   python -m realtime.run --in mic --to strings            play
   python -m realtime.run --in demo --to piano             no microphone: a built-in clip
@@ -139,7 +142,7 @@ def _add_sound(group: argparse._ArgumentGroup) -> None:
         "--out",
         dest="output",
         metavar="OUT",
-        help="a device's name or number, a sound file, none",
+        help="a device's name or number, a .wav or .flac file, none",
     )
     add("--list", action="store_true", help="list the devices and end")
     add(
@@ -172,9 +175,19 @@ def _add_sound(group: argparse._ArgumentGroup) -> None:
     )
     add("--rate", type=whole(MIN_RATE_HZ, MAX_RATE_HZ), metavar="HZ",
         help="sample rate (default: the device's or the file's own)")  # fmt: skip
-    add("--channel", type=whole(1, 1024), default=1, metavar="N", help="input channel, from 1")
+    add(
+        "--channel",
+        type=whole(1, 1024),
+        metavar="N",
+        help="input channel, from 1 (default: a device's first; a sound file's channels together, and of more "
+        "than two only those that are not silent: their mean)",
+    )
     add("--seconds", type=_seconds, metavar="S", help="stop after so long")
-    add("--fast", action="store_true", help="file to file: as quickly as the machine can")
+    add(
+        "--fast",
+        action="store_true",
+        help="file to file: as quickly as the machine can, without OSC and page unless their options are given",
+    )
     add(
         "--record",
         nargs="?",
@@ -191,9 +204,9 @@ def _add_sound(group: argparse._ArgumentGroup) -> None:
 
 def _add_control(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--osc-port", type=whole(0, 65535), default=9100, metavar="PORT",
-        help="UDP port for OSC (default: 9100; 0: any free one)")  # fmt: skip
-    add("--osc-host", default="127.0.0.1", metavar="HOST",
+    add("--osc-port", type=whole(0, 65535), metavar="PORT",
+        help=f"UDP port for OSC (default: {DEFAULT_PORT}; 0: any free one)")  # fmt: skip
+    add("--osc-host", metavar="HOST",
         help="address to listen on (default: 127.0.0.1; 0.0.0.0 lets the whole network steer)")  # fmt: skip
     add("--no-osc", action="store_true", help="no OSC")
     add(
@@ -204,7 +217,6 @@ def _add_control(group: argparse._ArgumentGroup) -> None:
     )
     add(
         "--web-host",
-        default="127.0.0.1",
         metavar="HOST",
         help="address of the page (default: 127.0.0.1; 0.0.0.0 lets phones in that know the token shown)",
     )
@@ -219,7 +231,12 @@ def _add_control(group: argparse._ArgumentGroup) -> None:
 
 def _add_parameter(group: argparse._ArgumentGroup, parameter: Parameter) -> None:
     if parameter.kind == "choice":
-        group.add_argument(str(parameter.cli), dest=parameter.name, metavar="ID", help=parameter.description)
+        group.add_argument(
+            str(parameter.cli),
+            dest=parameter.name,
+            metavar="ID",
+            help=f"{parameter.description}; its id, or its index from 0",
+        )
         return
     limits = f"{parameter.low:g} to {parameter.high:g} {parameter.unit}".rstrip()
     group.add_argument(
@@ -265,11 +282,16 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def pick_domain(wanted: str | None, domains: tuple[str, ...]) -> int:
-    """Index of the wanted domain (the first if none is given); UserError lists the known ones."""
+    """Index of the wanted domain, by id or index from 0 (None: the first); UserError lists the known ones."""
     if wanted is None:
         return 0
     if wanted in domains:
         return domains.index(wanted)
+    if wanted.isascii() and wanted.isdecimal():
+        if (index := int(wanted[:9])) < len(domains):
+            return index
+        listed = ", ".join(f"{i} {domain}" for i, domain in enumerate(domains))
+        raise UserError(f"no domain has the index {wanted[:9]} in this bundle, which has {listed}")
     near = difflib.get_close_matches(wanted.lower(), domains, 1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise UserError(f"no domain {wanted!r} in this bundle, which has {', '.join(domains)}{hint}")

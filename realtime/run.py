@@ -19,7 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from realtime.options import DEFAULT_BUNDLE, parse, pick_domain
+from realtime.options import DEFAULT_BUNDLE, DEFAULT_PORT, parse, pick_domain
+from realtime.places import check_input, check_output, check_presets, check_record
 from realtime.shared.audio_config import find_bundle, names_a_file
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from realtime.surfaces import Wanted
 
 __all__ = ["main"]
+
+LOOPBACK = "127.0.0.1"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,6 +64,7 @@ def _prepare(options: argparse.Namespace) -> Performance:
     from export.bundle.bundle import Bundle
     from realtime.app import Performance
 
+    _check_places(options)
     path = find_bundle(options.bundle or DEFAULT_BUNDLE)
     manifest = Bundle.open(path).manifest
     domains = tuple(domain.id for domain in manifest.domains)
@@ -74,16 +78,33 @@ def _prepare(options: argparse.Namespace) -> Performance:
     return Performance(config, domains, values, wanted, latent_channels=manifest.latent_channels)
 
 
+def _check_places(options: argparse.Namespace) -> None:
+    check_input(options.input)
+    if options.output:
+        check_output(options.output)
+    if options.record is not None:
+        check_record(options.record)
+    if options.presets:
+        check_presets(options.presets)
+
+
 def _wanted(options: argparse.Namespace, given: frozenset[str]) -> Wanted:
-    """The surfaces; a file that is only translated needs no hands."""
+    """The surfaces; a file that is only translated needs no hands, and no port unless one is asked for."""
     from realtime.surfaces import Wanted
 
-    live = not (options.fast or names_a_file(options.output or ""))
-    osc = None if options.no_osc else (options.osc_host, options.osc_port)
-    port = options.osc_port if options.web_port is None else options.web_port
+    to_file = names_a_file(options.output or "")
+    live = not (options.fast or to_file)
+    unattended = options.fast and (to_file or options.output == "none")
+    asks_osc = options.osc_port is not None or options.osc_host is not None
+    asks_web = any(o is not None for o in (options.web_port, options.web_host, options.web_token))
+    osc_port = DEFAULT_PORT if options.osc_port is None else options.osc_port
+    port = osc_port if options.web_port is None else options.web_port
+    osc_host, web_host = (LOOPBACK if o is None else o for o in (options.osc_host, options.web_host))
+    has_osc = not options.no_osc and (asks_osc or not unattended)
+    has_web = not options.no_web and (asks_web or not unattended)
     return Wanted(
-        osc=osc,
-        web=None if options.no_web else (options.web_host, port),
+        osc=(osc_host, osc_port) if has_osc else None,
+        web=(web_host, port) if has_web else None,
         web_elsewhere=options.web_port is None,
         web_token=options.web_token,
         announce=live,
@@ -107,7 +128,8 @@ def _replay(options: argparse.Namespace) -> int:
 def _parameter_names() -> set[str]:
     from realtime.shared.parameters import PARAMETERS
 
-    return {p.name for p in PARAMETERS}
+    # Not every name: --record names a file, /umtn/record is an action without a value
+    return {p.name for p in PARAMETERS if p.cli}
 
 
 def _config(options: argparse.Namespace, bundle: str) -> AudioConfig:

@@ -130,14 +130,19 @@ class Surfaces:
         except UserError as error:
             self._say(str(error))
 
+    def open(self) -> None:
+        """What may still refuse, while no file has been touched yet. UserError: no such MIDI port."""
+        self.restore(self._wanted.on_command_line)
+        if self.midi is not None:
+            self.midi.start()
+
     def start(self) -> None:
-        """Begin to answer; called when the audio process is on its way. UserError: no such MIDI port."""
+        """Begin to answer, after `open`; called when the audio process is on its way."""
         if self._listening is not None:
             listening, self._listening = self._listening, None
             self.web = self._make_web(listening, self._wanted.web_token)
-        self.restore(self._wanted.on_command_line)
         kept = self.presets if self._wanted.presets_kept else None
-        for surface in (self.osc, kept, self.midi, self.web):
+        for surface in (self.osc, kept, self.web):
             if surface is not None:
                 surface.start()
         if self._wanted.announce:

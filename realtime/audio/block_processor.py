@@ -18,7 +18,7 @@ from realtime.dsp.controls import CELLS, fill
 from realtime.dsp.model_crossfade import Incoming, Player
 from realtime.dsp.signal_path import MAX_CALL, SignalPath
 from realtime.recording.recorder import Recorder
-from realtime.recording.sound_writers import WavRecorder
+from realtime.recording.sound_writers import FileRecorder
 from realtime.shared.memory import PARAMETER_INDEX, STATUS_INDEX, SharedState
 from realtime.shared.scheduling import flush_denormals, raise_thread
 
@@ -92,7 +92,7 @@ class Worker:
         path: SignalPath,
         shared: SharedState,
         source: Source | None = None,
-        recorder: WavRecorder | None = None,
+        recorder: FileRecorder | None = None,
         seconds: float | None = None,
         tail_seconds: float = 0.5,
         paced: bool = True,

@@ -32,7 +32,8 @@ from realtime.audio.sound_files import FileSource, ReadAhead, file_rate, sound_p
 from realtime.audio.stream import CLOCK_BLOCKS, CallbackStream, SoftwareClock, Stream  # noqa: E402
 from realtime.dsp.signal_path import SignalPath  # noqa: E402
 from realtime.engines import load_engine  # noqa: E402
-from realtime.recording.sound_writers import WavRecorder  # noqa: E402
+from realtime.places import folder_sentence  # noqa: E402
+from realtime.recording.sound_writers import FileRecorder  # noqa: E402
 from realtime.shared.audio_config import (  # noqa: E402
     FILE_ENDINGS,
     MAX_BLOCK,
@@ -69,8 +70,7 @@ def run_audio(config: AudioConfig, shared_name: str, conn: Connection) -> None:
         with _Session(config, shared, conn) as session:
             _send(conn, ("ready", session.info()))
             session.play(stop, shared)
-            error = session.error()
-        if error:
+        if error := session.error():
             _send(conn, ("error", error))
         _send(conn, ("done", session.figures()))
         shared.close()
@@ -112,11 +112,12 @@ class _Session:
 
     def __init__(self, config: AudioConfig, shared: SharedState, conn: Connection) -> None:
         _check(config)
-        self._config, self._conn = config, conn
+        self._config, self._conn, self._shared = config, conn, shared
+        self._heard = ""
         self._rights: tuple[list[str], list[str]] = ([], [])
         self._input: Device | None = None
         self._output: Device | None = None
-        self._recorder: WavRecorder | None = None
+        self._recorder: FileRecorder | None = None
         self._source: FileSource | ReadAhead | None = None
         self._closing = ExitStack()
         self._sd: Any = None
@@ -139,7 +140,8 @@ class _Session:
         self._check_devices()
         with_device = self._input is not None or self._output is not None
         if file is not None:
-            source = FileSource(file, self._rate)
+            source = FileSource(file, self._rate, config.channel)
+            self._heard = f", {source.heard}" if source.heard else ""
             self._source = ReadAhead(source) if with_device else source
             self._closing.callback(self._source.close)
         if record is not None:
@@ -147,7 +149,7 @@ class _Session:
                 raise UserError(
                     f"{record} is the input file; choose another --out, or it would be overwritten"
                 )
-            self._recorder = WavRecorder(Path(record), self._rate)
+            self._recorder = FileRecorder(Path(record), self._rate)
             self._closing.callback(self._recorder.close)
         blocks = (BLOCKS_AHEAD if config.slack else 1.0) if with_device else CLOCK_BLOCKS
         path = SignalPath(engine, self._rate, config.block, blocks=blocks)
@@ -168,8 +170,6 @@ class _Session:
         self.worker.latency_extra_ms = self._stream.io_latency_ms
         ahead = with_device and config.slack > 0
         self._commands = Commands(config, self.worker, self._tell, ahead)
-        if config.record is not None:
-            self._commands.record(config.record)
 
     def _tell(self, message: tuple[str, Any]) -> None:
         kind, content = message
@@ -182,11 +182,18 @@ class _Session:
         wants_output = record is None and self._config.output != "none"
         if not (wants_input or wants_output):
             return
-        self._sd = portaudio()
-        if wants_input:
-            self._input = resolve(self._config.input, "input", self._sd)
-        if wants_output:
-            self._output = resolve(self._config.output, "output", self._sd)
+        try:
+            self._sd = portaudio()
+            if wants_input:
+                self._input = resolve(self._config.input, "input", self._sd)
+            if wants_output:
+                self._output = resolve(self._config.output, "output", self._sd)
+        except UserError:
+            if wants_input and self._input is None and Path(self._config.input).is_dir():
+                raise UserError(folder_sentence("--in", self._config.input)) from None
+            if wants_output and self._output is None and Path(self._config.output).is_dir():
+                raise UserError(folder_sentence("--out", self._config.output)) from None
+            raise
 
     def _choose_rate(self, file: Path | None) -> int:
         if self._config.rate is not None:
@@ -199,7 +206,7 @@ class _Session:
 
     def _check_devices(self) -> None:
         if self._input is not None:
-            check_format(self._input, "input", self._config.channel, self._rate, self._sd)
+            check_format(self._input, "input", self._config.channel or 1, self._rate, self._sd)
         if self._output is not None:
             check_format(self._output, "output", self._out_channels(), self._rate, self._sd)
 
@@ -218,7 +225,7 @@ class _Session:
                 self.worker,
                 self._rate,
                 config.block,
-                config.channel,
+                config.channel or 1,
                 self._input,
                 self._output,
                 out_channels,
@@ -237,7 +244,7 @@ class _Session:
         return {
             "granted": [*granted, *(["denormals off"] if flush_denormals() else [])],
             "advice": advice,
-            "input": self._input.name if self._input else str(sound_path(self._config.input)),
+            "input": self._input.name if self._input else str(sound_path(self._config.input)) + self._heard,
             "output": self._output.name if self._output else self._config.output,
             "kept": str(self._recorder.kept or "") if self._recorder else "",
             "rate": self._rate,
@@ -273,13 +280,30 @@ class _Session:
         gc.freeze()
         gc.disable()
         sys.setswitchinterval(SWITCH_INTERVAL)
-        self._stream.start()
+        self._start()
         step_back(2)  # callback, model, main thread, and what that starts: each yields to those before it
         deadline = time.monotonic() + FIRST_BLOCK_SECONDS
         while self.worker.blocks == 0 and not self.worker.finished and time.monotonic() < deadline:
             time.sleep(0.002)  # only the first block tells what block the device has
         self.worker.latency_extra_ms = self._io_ms() + self._stream.slack_ms
         return self
+
+    def _start(self) -> None:
+        """Sound, then files: whatever could refuse has not, and the recorder's ring waits for its file.
+
+        Not if control has refused meanwhile and is taking everything back.
+        """
+        try:
+            stopped = self._shared.stop_flag
+            if self._config.record is not None and not stopped:
+                self._commands.record(self._config.record)
+            self._stream.start()
+            if self._recorder is not None and not stopped:
+                self._recorder.open()
+        except BaseException:
+            self._commands.close()
+            self._closing.close()
+            raise
 
     def __exit__(self, *_: object) -> None:
         try:
@@ -327,11 +351,13 @@ def _check(config: AudioConfig) -> None:
         raise UserError(f"--block is {config.block}, but must lie from {MIN_BLOCK} to {MAX_BLOCK} frames")
     if config.rate is not None and not MIN_RATE_HZ <= config.rate <= MAX_RATE_HZ:
         raise UserError(f"--rate is {config.rate}, but must lie from {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz")
-    if config.channel < 1:
+    if config.channel is not None and config.channel < 1:
         raise UserError(f"--channel is {config.channel}, but channels are counted from 1")
     if not 0 <= config.slack <= MAX_SLACK:
         raise UserError(f"--slack is {config.slack}, but must lie from 0 to {MAX_SLACK} blocks")
     if config.seconds is not None and not config.seconds > 0:
         raise UserError(f"--seconds is {config.seconds:g}, but must be more than 0")
     if config.fast and sound_path(config.input) is None:
+        if Path(config.input).is_dir():
+            raise UserError(folder_sentence("--in", config.input))
         raise UserError("--fast is for sound files; a microphone keeps its own pace")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ __all__ = ["DEMO", "FileSource", "ReadAhead", "file_rate", "sound_path"]
 DEMO = Path(__file__).parent.parent / "assets" / "demo.flac"
 FRAMES = 4096  # of one read
 FILE_WIDTH, FILE_BETA = 64, 8.6  # nobody waits for a file: 85 dB, steep
+SILENT = 10 ** (-70 / 20)  # a channel whose peak stays below is one that nobody recorded on
 
 
 def sound_path(spec: str) -> Path | None:
@@ -63,12 +65,35 @@ def file_rate(path: Path) -> int:
         return int(file.samplerate)
 
 
-class FileSource:
-    """A sound file as a mono stream (mean of its channels) at `rate_hz`. `frames`: its length."""
+def _sounding(file: Any) -> list[int]:
+    """Indices of the channels that are not silent; all of them if none sounds, or where the file breaks off."""
+    peaks = np.zeros(file.channels)
+    try:
+        while len(block := file.read(16 * FRAMES, dtype="float32", always_2d=True)):
+            np.maximum(peaks, np.abs(block).max(axis=0), out=peaks)
+            if (peaks > SILENT).all():  # soon, as a rule
+                break
+        file.seek(0)
+    except (RuntimeError, OSError):
+        peaks[:] = 0.0
+    return [i for i, peak in enumerate(peaks) if peak > SILENT] or list(range(file.channels))
 
-    def __init__(self, path: Path, rate_hz: int) -> None:
+
+class FileSource:
+    """A sound file as a mono stream at `rate_hz`: one channel (from 1), or the mean of one or two; of more only of
+    those that are not silent, so that sound on one of six is as loud as it was. `frames`: its length.
+
+    heard: which channels that is, in words, where it is not simply all of one or two.
+    """
+
+    def __init__(self, path: Path, rate_hz: int, channel: int | None = None) -> None:
         self.path, self.rate_hz = path, rate_hz
         self._file: object = _open(path)
+        try:
+            self._columns, self.heard = self._choose(self._file, channel)
+        except UserError:
+            self.close()
+            raise
         own = int(self._file.samplerate)  # type: ignore[attr-defined]
         frames = int(self._file.frames)  # type: ignore[attr-defined]
         self.frames = -(-frames * rate_hz // own)
@@ -78,6 +103,21 @@ class FileSource:
         self._resampled = np.empty(self._resampler.max_out, np.float32)
         self._ready = Fifo(4 * self._resampler.max_out)
         self.error: str | None = None
+
+    def _choose(self, file: Any, channel: int | None) -> tuple[list[int] | None, str]:
+        count = int(file.channels)
+        if channel is not None:
+            if channel > count:
+                has = f"{count} channels" if count > 1 else "a single channel"
+                raise UserError(f"--channel {channel} was asked for, but {self.path} has {has}")
+            return ([channel - 1], f"channel {channel} of {count}") if count > 1 else (None, "")
+        if count <= 2:
+            return None, ""
+        columns = _sounding(file)
+        if len(columns) == count:
+            return None, f"its {count} channels mixed, --channel N for one"
+        listed = ", ".join(str(i + 1) for i in columns)
+        return columns, f"channel{'s' if len(columns) > 1 else ''} {listed} of {count}, the others are silent"
 
     @property
     def finished(self) -> bool:
@@ -105,6 +145,8 @@ class FileSource:
             self.error = f"{self.path} breaks off in the middle ({str(error).split(': ')[-1].rstrip('.')})"
             block = np.zeros((0, 1), np.float32)
             self._left = 0
+        if self._columns is not None and len(block):
+            block = block[:, self._columns]
         mono = block.mean(axis=1) if len(block) else np.zeros(FRAMES, np.float32)
         count = self._resampler.process(mono, self._resampled)
         skip = min(self._skip, count)

@@ -20,9 +20,10 @@ class AudioConfig:
     """input: "mic", "demo", a device's name or number, a file. output: "default", device, "NAME.wav", "none".
 
     block in frames at the device's rate; rate in Hz (None: the device's or the file's own); channel counts
-    from 1; slack: how many blocks ahead the model works, in a thread of its own (devices only), 0 = in the callback;
-    fast: files as quickly as the machine can; seconds: stop after so much audio; record: a file for input and
-    output side by side from the first sample on ("": a name with the date).
+    from 1 (None: a device's first, a file's channels together); slack: how many blocks ahead the model works, in
+    a thread of its own (devices only), 0 = in the callback; fast: files as quickly as the machine can; seconds:
+    stop after so much audio; record: a file for input and output side by side from the first sample on ("": a
+    name with the date).
     """
 
     bundle: str
@@ -33,7 +34,7 @@ class AudioConfig:
     cores: int = 1
     block: int = 128
     rate: int | None = None
-    channel: int = 1
+    channel: int | None = None
     slack: int = 1
     fast: bool = False
     seconds: float | None = None

@@ -13,8 +13,14 @@ import pytest
 import soundfile
 
 from realtime.audio.sound_files import DEMO, FileSource, ReadAhead, sound_path
-from realtime.recording.sound_writers import WavRecorder
+from realtime.recording.sound_writers import FileRecorder
 from umtn.errors import UserError
+
+
+def recording(path: Path, rate_hz: int) -> FileRecorder:
+    recorder = FileRecorder(path, rate_hz)
+    recorder.open()
+    return recorder
 
 
 def read_all(source: FileSource | ReadAhead, size: int = 999) -> np.ndarray:
@@ -56,6 +62,40 @@ def test_packed_formats(tmp_path: Path, suffix: str) -> None:
 def test_two_channels_are_averaged(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "x.wav", np.tile([0.5, -0.25], (100, 1)), 48000, "FLOAT")
     assert np.allclose(read_all(FileSource(tmp_path / "x.wav", 48000)), 0.125)
+
+
+def many(path: Path, columns: list[float], subtype: str = "FLOAT") -> Path:
+    """A file whose channels hold constants."""
+    soundfile.write(path, np.tile(columns, (9000, 1)), 48000, subtype)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("columns", "channel", "wanted"),
+    [
+        ([0.5, -0.25], 1, 0.5),
+        ([0.5, -0.25], 2, -0.25),
+        ([0.5, 0.0], None, 0.25),  # of two the mean as ever
+        ([0, 0, 0.5, 0, 0, 0], None, 0.5),
+        ([0.5, 0.25, 0, 0, 0, 0], None, 0.375),
+        ([0.4, 0.4, 0.1, 0.1], None, 0.25),
+        ([0.5, 0.0001, 0.0001], None, 0.5),  # noise of inputs that nothing is plugged into
+        ([0.5, 0.0, 0.2], 2, 0.0),
+        ([0.0, 0.0, 0.0], None, 0.0),
+    ],
+)
+def test_which_channels_are_heard(
+    tmp_path: Path, columns: list[float], channel: int | None, wanted: float
+) -> None:
+    source = FileSource(many(tmp_path / "x.wav", columns), 48000, channel)
+    assert np.allclose(read_all(source), wanted, atol=1e-6)
+    source.close()
+
+
+def test_a_channel_beyond_the_files_gets_a_sentence(tmp_path: Path) -> None:
+    path = many(tmp_path / "x.wav", [0.1, 0.1])
+    with pytest.raises(UserError, match=r"--channel 3 was asked for, but .*x\.wav has 2 channels"):
+        FileSource(path, 48000, 3)
 
 
 @pytest.mark.parametrize(("frames", "says"), [(0, "is empty"), (1, "holds a single sample")])
@@ -111,7 +151,7 @@ def test_what_is_meant_by_in(tmp_path: Path) -> None:
 
 def test_a_recording_holds_what_was_written(tmp_path: Path) -> None:
     x = np.random.default_rng(0).uniform(-1, 1, 10000).astype(np.float32)
-    recorder = WavRecorder(tmp_path / "y.wav", 44100)
+    recorder = recording(tmp_path / "y.wav", 44100)
     for piece in np.array_split(x, 37):
         recorder.write(piece)
     recorder.close()
@@ -122,7 +162,7 @@ def test_a_recording_holds_what_was_written(tmp_path: Path) -> None:
 
 def test_a_recording_is_playable_at_every_moment(tmp_path: Path) -> None:
     path = tmp_path / "y.wav"
-    recorder = WavRecorder(path, 48000)
+    recorder = recording(path, 48000)
     lengths = []
     for _ in range(6):
         recorder.write(np.full(4800, 0.1, np.float32))
@@ -139,7 +179,7 @@ def test_a_recording_is_playable_at_every_moment(tmp_path: Path) -> None:
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_full_disk_is_counted_and_said_and_does_no_harm(tmp_path: Path) -> None:
     (tmp_path / "y.wav").symlink_to("/dev/full")
-    recorder = WavRecorder(tmp_path / "y.wav", 48000)
+    recorder = recording(tmp_path / "y.wav", 48000)
     for _ in range(3):
         recorder.write(np.zeros(1000, np.float32))
         time.sleep(0.12)
@@ -150,12 +190,12 @@ def test_a_full_disk_is_counted_and_said_and_does_no_harm(tmp_path: Path) -> Non
 
 def test_other_formats_and_bad_places_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="must end in"):
-        WavRecorder(tmp_path / "y.mp3", 48000)
+        FileRecorder(tmp_path / "y.mp3", 48000)
     with pytest.raises(UserError, match="there is no folder"):
-        WavRecorder(tmp_path / "nowhere" / "y.wav", 48000)
+        FileRecorder(tmp_path / "nowhere" / "y.wav", 48000)
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(UserError, match="cannot write"):
-        WavRecorder(tmp_path / "file" / "y.wav", 48000)
+        FileRecorder(tmp_path / "file" / "y.wav", 48000)
 
 
 @pytest.mark.skipif(
@@ -164,13 +204,68 @@ def test_other_formats_and_bad_places_are_refused(tmp_path: Path) -> None:
 def test_a_folder_is_no_file_to_record_to(tmp_path: Path) -> None:
     (tmp_path / "y.wav").mkdir()
     with pytest.raises(UserError, match="cannot write"):
-        WavRecorder(tmp_path / "y.wav", 48000)
+        FileRecorder(tmp_path / "y.wav", 48000)
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac"])
+def test_nothing_is_touched_before_the_recorder_is_opened(tmp_path: Path, ending: str) -> None:
+    """What is written before is not lost: the sound may begin before its file does."""
+    path = tmp_path / f"y.{ending}"
+    path.write_bytes(b"an earlier take")
+    recorder = FileRecorder(path, 48000)
+    recorder.write(np.full(4800, 0.25, np.float32))
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    assert path.read_bytes() == b"an earlier take"
+    recorder.open()
+    recorder.close()
+    assert (tmp_path / f"y.1.{ending}").read_bytes() == b"an earlier take"
+    assert np.allclose(soundfile.read(path)[0], 0.25, atol=1e-6) and recorder.lost == 0
+
+
+def test_a_recorder_that_was_never_opened_leaves_nothing(tmp_path: Path) -> None:
+    recorder = FileRecorder(tmp_path / "y.wav", 48000)
+    recorder.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac"])
+def test_a_file_that_cannot_be_made_puts_the_earlier_take_back(
+    tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"y.{ending}"
+    path.write_bytes(b"an earlier take")
+    recorder = FileRecorder(path, 48000)
+
+    def fail(self: FileRecorder) -> None:
+        path.write_bytes(b"")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(FileRecorder, "_create", fail)
+    with pytest.raises(UserError, match="No space left"):
+        recorder.open()
+    recorder.close()
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {path.name: b"an earlier take"}
+
+
+def test_a_flac_recording_is_playable_while_it_grows(tmp_path: Path) -> None:
+    path = tmp_path / "y.flac"
+    recorder = recording(path, 48000)
+    x = np.random.default_rng(0).uniform(-1, 1, 6 * 9600).astype(np.float32)
+    lengths = []
+    for piece in np.array_split(x, 6):
+        recorder.write(piece)
+        time.sleep(0.15)
+        lengths.append(len(soundfile.read(path)[0]))  # what a kill at this moment would leave
+    recorder.close()
+    assert lengths == sorted(lengths) and lengths[0] > 0
+    y, rate = soundfile.read(path)
+    assert rate == 48000 and np.abs(x - y).max() <= 2**-23
 
 
 def test_an_earlier_take_is_kept(tmp_path: Path) -> None:
     """A second recording to the same name moves the first aside: nothing that was played is lost."""
     for level in (0.1, 0.2, 0.3):
-        recorder = WavRecorder(tmp_path / "take.wav", 48000)
+        recorder = recording(tmp_path / "take.wav", 48000)
         recorder.write(np.full(480, level, np.float32))
         recorder.close()
     levels = {p.name: round(float(soundfile.read(p)[0][0]), 3) for p in sorted(tmp_path.iterdir())}
