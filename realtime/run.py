@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from realtime.options import DEFAULT_BUNDLE, DEFAULT_PORT, parse, pick_domain
-from realtime.places import check_input, check_output, check_presets, check_record
+from realtime.shared.places import check_input, check_output, check_presets, check_record
 from realtime.shared.audio_config import find_bundle, names_a_file
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ MARK = "umtn-live"  # stands in the `__init__.py` of each of our packages
 NAME = "umtn-live"
 OURS = {
     "realtime": "run.py",
-    "export": "bundle.py",
+    "export": "verify.py",
 }  # package -> a file by which it is known without `__init__.py`
 HEAD_BYTES = 4096
 

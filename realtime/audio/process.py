@@ -32,7 +32,7 @@ from realtime.audio.sound_files import FileSource, ReadAhead, file_rate, sound_p
 from realtime.audio.stream import CLOCK_BLOCKS, CallbackStream, SoftwareClock, Stream  # noqa: E402
 from realtime.dsp.signal_path import SignalPath  # noqa: E402
 from realtime.engines import load_engine  # noqa: E402
-from realtime.places import folder_sentence  # noqa: E402
+from realtime.shared.places import folder_sentence  # noqa: E402
 from realtime.recording.sound_writers import FileRecorder  # noqa: E402
 from realtime.shared.audio_config import (  # noqa: E402
     FILE_ENDINGS,
