@@ -99,8 +99,10 @@ class Kernel:
 
     def absence(self) -> str:
         """Why none is ready, after the title: what does not load, or that there is none."""
-        faults = [f"{path} cannot be loaded ({self.fault(path)})" for path in self._there()]
-        return f"{self.title} {faults[0] if faults else 'is not here'}"
+        for path in self._there():
+            if fault := self.fault(path):
+                return f"{self.title} {path} cannot be loaded ({fault})"
+        return f"{self.title} is not here"
 
     def fault(self, path: Path) -> str:
         """Why this system does not load the file: it is of another one, or damaged. "" where it does."""
