@@ -111,7 +111,7 @@ def _onnx_cuda(bundle: Bundle, seed: int | None) -> Engine:
     """UserError: what of a GPU, its driver and the packages is missing, and how to get it."""
     if not gpu_present():
         raise UserError(
-            "the engine onnx-cuda needs an NVIDIA GPU with its driver, and none answers here; play without --engine"
+            "the engine onnx-cuda needs an NVIDIA GPU with its driver, and none answers here; use --engine onnx"
         )
     from umtn.missing import pip_install
 
