@@ -29,7 +29,7 @@ SLOWER = (
     "python -m umtn.native compiles it, a minute, once"
 )
 UNCOMPILED = f"the native kernel of `live` models is not here{SLOWER}"
-COMPILE = "python -m umtn.native compiles it where there is a C++ compiler (Debian: apt install g++)"
+COMPILE = "python -m umtn.native, which compiles it once a C++ compiler is there (Debian: apt install g++)"
 
 
 def load_engine(
@@ -90,8 +90,9 @@ def _loaded(bundle: Bundle, name: str, seed: int | None, precision: str, cores: 
     except UserError as error:
         if name == "onnx":
             raise UserError(f"the engine onnx cannot be had: {error}") from None
-        why = f"{unplayed}; {COMPILE}; or" if unplayed else "no native kernel plays this bundle, and"
-        raise UserError(f"{why} ONNX Runtime plays it: {error}") from None
+        if unplayed:
+            raise UserError(f"{unplayed}, and {error}, or {COMPILE}") from None
+        raise UserError(f"no native kernel plays this bundle, and {error}") from None
     if name == "onnx":
         return checked(OnnxEngine(bundle, seed=seed), bundle)
     cpu: Engine = checked(OnnxEngine(bundle, seed=seed), bundle)

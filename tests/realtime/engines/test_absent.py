@@ -54,7 +54,8 @@ def test_without_both_one_sentence_names_both_cures(
     with pytest.raises(UserError) as caught:
         load_engine(bundle)
     said = str(caught.value)
-    assert said.startswith("the native kernel is not here; python -m umtn.native")
+    assert said.startswith("the native kernel is not here, and ONNX Runtime is not installed; ")
+    assert "python -m umtn.native" in said
     assert "g++" in said and 'pip install "umtn-live[onnx]"' in said
 
 
