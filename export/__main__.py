@@ -6,6 +6,11 @@ python -m export verify NAME.umtn [--checkpoint CHECKPOINT]
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from umtn.missing import require
+
+    require("numpy")
+
 import argparse
 import contextlib
 import sys
@@ -33,6 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _export(exported)
     except (UserError, BundleError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        from umtn.missing import is_ours, sentence
+
+        if is_ours(error):
+            raise
+        print(f"error: {sentence(error.name or '', 'train')}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)

@@ -54,6 +54,13 @@ def exit_code(program: Callable[[], int]) -> int:
     except ValueError as error:  # UserError and BundleError: a sentence each
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        from umtn.missing import is_ours, sentence
+
+        if is_ours(error):
+            raise
+        print(f"error: {sentence(error.name or '')}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 0
 

@@ -1,4 +1,7 @@
-"""`make play`: the microphone where there is one, else the built-in clip through the same live loop into a file."""
+"""`make play`: the microphone where there is one, else the built-in clip through the same live loop into a file.
+
+It ends with what to type next, in the Python that has just played.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from realtime import run
+from umtn.missing import command
 
 __all__ = ["main"]
 
@@ -28,13 +32,20 @@ def has_microphone() -> bool:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Play with the arguments of realtime.run; without any, choose what this machine can do."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    code = _play(given)
+    if code == 0:
+        print(f"Next, type:  {command('play --in mic --to strings')}", flush=True)
+    return code
+
+
+def _play(given: list[str]) -> int:
     if any(word.startswith("--in") for word in given) or has_microphone():
         return run.main([*([] if "--to" in given else ["--to", "strings"]), *given])
     OUTPUT.parent.mkdir(exist_ok=True)
     OUTPUT.unlink(missing_ok=True)  # our own, of an earlier run
     print(
         "No audio device here: playing the built-in clip through the live loop, in real time, "
-        f"into {OUTPUT}. With a microphone:  python -m realtime.run --in mic --to strings",
+        f"into {OUTPUT}.",
         flush=True,
     )
     code = run.main(["--in", "demo", "--out", str(OUTPUT), "--to", "strings", *given])

@@ -47,6 +47,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:  # UserError, BundleError and SharedStateError: a sentence each
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        from umtn.missing import is_ours, sentence
+
+        if is_ours(error):
+            raise
+        print(f"error: {sentence(error.name or '')}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:  # before or after the music, where nothing is open
         return 0
     finally:
@@ -63,10 +70,13 @@ def _prepare(options: argparse.Namespace) -> Performance:
     """Everything that can be wrong without a device is found here."""
     from export.bundle.bundle import Bundle
     from realtime.app import Performance
+    from realtime.engines.select import compile_first
 
     _check_places(options)
     path = find_bundle(options.bundle or DEFAULT_BUNDLE)
-    manifest = Bundle.open(path).manifest
+    bundle = Bundle.open(path)
+    compile_first(bundle, options.engine, lambda line: print(line, flush=True))
+    manifest = bundle.manifest
     domains = tuple(domain.id for domain in manifest.domains)
     values = {
         name: value

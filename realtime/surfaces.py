@@ -107,7 +107,9 @@ class Surfaces:
             from realtime.control.web.oscquery import OscQuery
             from realtime.control.web.server import HttpServer
         except ImportError as error:
-            self._say(f"no web page: the package {error.name} is missing (pip install {error.name})")
+            from umtn.missing import sentence
+
+            self._say(f"no web page: {sentence(error.name or 'aiohttp')}")
             listening.close()
             return None
         osc_port, osc_host = (int(self.osc.port), str(self.osc.host)) if self.osc else (0, "")

@@ -36,9 +36,9 @@ def portaudio() -> Any:
         command = _INSTALL.get(sys.platform, _INSTALL["linux"])
         raise UserError(f"the PortAudio library is not installed; install it with: {command}") from None
     except ImportError:
-        raise UserError(
-            "the package sounddevice is missing; install it with: pip install sounddevice"
-        ) from None
+        from umtn.missing import sentence
+
+        raise UserError(sentence("sounddevice")) from None
     return sounddevice
 
 

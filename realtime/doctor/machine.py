@@ -139,7 +139,6 @@ NEEDED = {  # what is imported: the distributions that may bring it
     "sounddevice": ("sounddevice",),
     "soundfile": ("soundfile",),
     "pythonosc": ("python-osc",),
-    "onnxruntime": ("onnxruntime-gpu", "onnxruntime"),
 }
 USEFUL = {
     "aiohttp": (("aiohttp",), "the web page and OSCQuery"),
@@ -197,7 +196,13 @@ def judge_packages(python: tuple[int, ...], needed: Mapping[str, str], useful: M
         return stop("packages", text, "Python 3.11 or newer is needed: make play sets up an environment")
     missing = [name for name, version in needed.items() if not version]
     if missing:
-        return stop("packages", f"{', '.join(missing)} missing; {text}", "pip install -e .  (or: make play)")
+        from umtn.missing import in_place, neighbour, pip_install
+
+        beside = neighbour()
+        mend = (
+            f"{pip_install()}  (or: make play)" if beside is None else f"make play's own: {in_place(beside)}"
+        )
+        return stop("packages", f"{', '.join(missing)} missing; {text}", mend)
     lacks = [name for name, version in useful.items() if not version]
     if lacks:
         what = ", ".join(dict.fromkeys(USEFUL[name][1] for name in lacks))
@@ -269,7 +274,9 @@ def _midi() -> Finding:
 def judge_midi(inputs: list[str] | None, outputs: list[str] | None) -> Finding:
     """Names of the ports; None where the packages are missing. MIDI is an extra: nothing stops without it."""
     if inputs is None:
-        return ok("MIDI", 'not set up; for --midi: pip install -e ".[midi]"')
+        from umtn.missing import pip_install
+
+        return ok("MIDI", f"not set up; for --midi: {pip_install('midi')}")
     if not inputs:
         return ok("MIDI", "no MIDI port; plug the controller in before the start if one is wanted")
     return ok("MIDI", f"in: {', '.join(inputs)}; out: {', '.join(outputs or []) or 'none'}")

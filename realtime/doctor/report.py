@@ -54,6 +54,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def examine(options: argparse.Namespace, bundle: Path) -> list[Finding]:
     """Everything, in the order of the page."""
+    from realtime.checkup.engines import engines
     from realtime.doctor.machine import machine
     from realtime.doctor.ports import ports
     from realtime.doctor.sound import sound
@@ -63,6 +64,7 @@ def examine(options: argparse.Namespace, bundle: Path) -> list[Finding]:
         *found.findings,
         *machine(found.rate_hz, Path.cwd()),
         *ports(options.osc_host, options.osc_port),
+        engines(),
         *_model(options, bundle, found),
     ]
 

@@ -11,10 +11,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnxruntime as ort
 
 from realtime.engines.engine import BufferedEngine, StreamBuffers
 from umtn.errors import UserError
+
+try:
+    import onnxruntime as ort
+except ImportError as error:  # an extra; this module is imported only where it is to play
+    from umtn.missing import sentence
+
+    why = "" if isinstance(error, ModuleNotFoundError) else str(error)
+    raise UserError(sentence("onnxruntime", why=why)) from None
 
 if TYPE_CHECKING:
     from export.bundle.bundle import Bundle, Graph, State

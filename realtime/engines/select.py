@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,13 +21,15 @@ from umtn.errors import UserError
 if TYPE_CHECKING:
     from export.bundle.bundle import Bundle
 
-__all__ = ["ENGINES", "check_probe", "load_engine"]
+__all__ = ["ENGINES", "check_probe", "compile_first", "load_engine"]
 
 ENGINES = ("auto", "onnx", "onnx-cuda", "torchscript", "live-cpu", "wavenet-cpu", "wavenet-cuda")
-UNCOMPILED = (
-    "the native kernel of `live` models is not here, and ONNX Runtime takes several times as long over a block; "
+SLOWER = (
+    ", and ONNX Runtime takes several times as long over a block; "
     "python -m umtn.native compiles it, a minute, once"
 )
+UNCOMPILED = f"the native kernel of `live` models is not here{SLOWER}"
+COMPILE = "python -m umtn.native, which compiles it once a C++ compiler is there (Debian: apt install g++)"
 
 
 def load_engine(
@@ -63,35 +66,38 @@ def _loaded(bundle: Bundle, name: str, seed: int | None, precision: str, cores: 
         return WavenetCpuEngine(
             bundle, precision, cores, seed, refuse_slow=live
         )  # checks itself: int8 may differ from the probe
+    unplayed = ""  # why no native kernel plays a bundle that one could play
     if name == "live-cpu" or kind == "live":
-        from realtime.engines.live import kernel
+        from realtime.engines.live import kernel as build
         from realtime.engines.live.engine import LiveCpuEngine
 
         if name == "live-cpu":
             return checked(LiveCpuEngine(bundle, seed), bundle)
         try:
-            if kernel.ready() is not None:  # nobody waits a minute on stage
+            if build.ready() is not None:  # nobody waits a minute on stage
                 return checked(LiveCpuEngine(bundle, seed), bundle)
-        except UserError:  # ONNX Runtime plays as well, if slower
-            pass
+            unplayed = build.absence()
+        except UserError as error:  # ONNX Runtime plays as well, if slower
+            unplayed = str(error)
     if name == "torchscript":
         from realtime.engines.torchscript import TorchScriptEngine
 
         return checked(TorchScriptEngine(bundle, seed), bundle)
-    from realtime.engines.onnx import OnnxEngine, cuda_offered
-
+    if name == "onnx-cuda":
+        return _onnx_cuda(bundle, seed)
+    try:
+        from realtime.engines.onnx import OnnxEngine, cuda_offered
+    except UserError as error:
+        if name == "onnx":
+            raise UserError(f"the engine onnx cannot be had: {error}") from None
+        if unplayed:
+            raise UserError(f"{unplayed}, and {error}, or {COMPILE}") from None
+        raise UserError(f"no native kernel plays this bundle, and {error}") from None
     if name == "onnx":
         return checked(OnnxEngine(bundle, seed=seed), bundle)
-    if name == "onnx-cuda":
-        if not cuda_offered() or not gpu_present():
-            raise UserError(
-                "the engine onnx-cuda needs an NVIDIA GPU with its driver and the package onnxruntime-gpu; "
-                "use --engine onnx"
-            )
-        return checked(OnnxEngine(bundle, cuda=True, seed=seed), bundle)
     cpu: Engine = checked(OnnxEngine(bundle, seed=seed), bundle)
-    if kind == "live":
-        cpu.hint = UNCOMPILED
+    if unplayed:
+        cpu.hint = unplayed + SLOWER
     if not (cuda_offered() and gpu_present()):
         return cpu
     try:
@@ -100,6 +106,47 @@ def _loaded(bundle: Bundle, name: str, seed: int | None, precision: str, cores: 
         return cpu
     # tiny blocks often run faster on the CPU than the launch alone costs on a GPU: ask the machine
     return min((cpu, gpu), key=step_seconds)
+
+
+def _onnx_cuda(bundle: Bundle, seed: int | None) -> Engine:
+    """UserError: what of a GPU, its driver and the packages is missing, and how to get it."""
+    if not gpu_present():
+        raise UserError(
+            "the engine onnx-cuda needs an NVIDIA GPU with its driver, and none answers here; use --engine onnx"
+        )
+    from umtn.missing import pip_install
+
+    try:
+        from realtime.engines.onnx import OnnxEngine, cuda_offered
+    except UserError:
+        raise UserError(
+            f"the engine onnx-cuda needs the GPU build of ONNX Runtime, which is not installed; {pip_install('gpu')}"
+        ) from None
+    if not cuda_offered():
+        raise UserError(
+            "the engine onnx-cuda needs the GPU build of ONNX Runtime, and the one installed is for CPUs; "
+            f"pip uninstall onnxruntime, then {pip_install('gpu')}"
+        )
+    return checked(OnnxEngine(bundle, cuda=True, seed=seed), bundle)
+
+
+def compile_first(bundle: Bundle, name: str, say: Callable[[str], None]) -> None:
+    """Compile what a WaveNet bundle is played with and is not here: a minute, in which nothing else is tried.
+
+    The process that makes the sound would do it too, but nobody waits a minute for that one. Where it cannot be
+    compiled the engine says what else there is.
+    """
+    if name != "wavenet-cpu" and not (name == "auto" and weights_kind(bundle) == "wavenet"):
+        return
+    from umtn.native.build import KERNELS, CompilerError
+
+    for kernel in KERNELS:
+        if kernel.ready() is None:
+            say(f"compiling {kernel.title}, a minute, once")
+            try:
+                kernel.compile()
+            except CompilerError:
+                return
 
 
 def gpu_present() -> bool:

@@ -75,8 +75,11 @@ class TorchScriptEngine(BufferedEngine):
         try:
             import torch
         except ImportError:
+            from umtn.missing import pip_install
+
             raise UserError(
-                "the engine torchscript needs PyTorch, which is not installed; use --engine onnx"
+                f"the engine torchscript needs PyTorch, which is not installed; {pip_install('train')}, or play "
+                "without --engine"
             ) from None
         torch.set_num_threads(1)
         torch.set_flush_denormal(True)

@@ -378,4 +378,4 @@ def test_a_visit_with_a_real_sound_server(tmp_path: Path) -> None:
     assert by_topic["server"][0]["text"].startswith("JACK Audio Connection Kit is used")
     assert by_topic["latency"][0]["text"].split()[1] == "ms"
     assert code == int(report["stop"]) == int(any(f["level"] == "stop" for f in report["findings"]))
-    assert set(by_topic) >= {"packages", "rights", "disk", "MIDI", "ports", "model", "stalls"}
+    assert set(by_topic) >= {"packages", "rights", "disk", "MIDI", "ports", "engines", "model", "stalls"}

@@ -1,0 +1,1 @@
+"""The command `umtn`: one door to everything that the three packages do."""

@@ -3,6 +3,7 @@
     kernel.library()            the compiled file: the package's own, or the cache's, or freshly compiled
     kernel.ready()              the same if it need not be compiled first, which takes a minute
     kernel.compile(folder)      compiles into that folder, whatever is there
+    kernel.fault(path)          why this system does not load that file; "" where it does
 
 Every instruction set is a translation unit of its own (`isa_*.cpp`), compiled with its flags; which one runs is
 asked of the CPU at run time. So the file does not depend on the CPU, and a package may carry it.
@@ -15,6 +16,7 @@ import hashlib
 import os
 import platform
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -92,19 +94,45 @@ class Kernel:
         return self.ready() or self.compile()
 
     def ready(self) -> Path | None:
-        """The compiled kernel, if it is there already."""
-        if (packaged := self.packaged()) is not None:
-            return packaged
+        """The compiled kernel, if it is there already and this system loads it."""
+        return next((path for path in self._there() if not self.fault(path)), None)
+
+    def absence(self) -> str:
+        """Why none is ready, after the title: what does not load, or that there is none."""
+        for path in self._there():
+            if fault := self.fault(path):
+                return f"{self.title} {path} cannot be loaded ({fault})"
+        return f"{self.title} is not here"
+
+    def fault(self, path: Path) -> str:
+        """Why this system does not load the file: it is of another one, or damaged. "" where it does."""
         try:
-            cached = self._cached(find_compiler())
-        except CompilerError:
-            return None
-        return cached if cached.is_file() else None
+            if _cut_short(path):
+                return "the file is cut short"
+            ctypes.CDLL(str(path))
+        except OSError as error:
+            return str(error).removeprefix(f"{path}: ")
+        return ""
 
     def packaged(self) -> Path | None:
         """The file that the package's build left beside the sources' folder, if it is of these sources."""
         path = self.sources.parent / self.file_name(self.source_hash())
         return path if path.is_file() else None
+
+    def forget_others(self, path: Path) -> None:
+        """Delete what lies beside the compiled file and is of other sources."""
+        for other in path.parent.glob(f"{self.name}-*{path.suffix}"):
+            if other != path:
+                other.unlink()
+
+    def _there(self) -> list[Path]:
+        """The package's own file and the cache's, those that exist."""
+        packaged = self.packaged()
+        try:
+            cached = self._cached(find_compiler())
+        except CompilerError:
+            cached = None
+        return [path for path in (packaged, cached) if path is not None and path.is_file()]
 
     def compile(self, target_dir: Path | None = None) -> Path:
         """Compile into a folder (for a package's build) or, if it is not there already, into the cache.
@@ -116,7 +144,7 @@ class Kernel:
             path = target_dir.resolve() / self.file_name(self.source_hash())
         else:
             path = self._cached(compiler)
-            if path.is_file():
+            if path.is_file() and not self.fault(path):
                 return path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -237,6 +265,19 @@ def _cache() -> Path:
     else:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return base / "umtn-live"
+
+
+def _cut_short(path: Path) -> bool:
+    """Whether the end of an ELF file is missing: the system would map it all the same, and die of SIGBUS within."""
+    with open(path, "rb") as file:
+        header = file.read(64)
+    if (
+        len(header) < 64 or header[:6] != b"\x7fELF\x02\x01"
+    ):  # 64 bits, little endian: the only ones we compile for
+        return False
+    (table,) = struct.unpack_from("<Q", header, 40)  # of sections; linkers put it last
+    size, count = struct.unpack_from("<HH", header, 58)
+    return bool(table + size * count > path.stat().st_size)
 
 
 def opened(library: Path, name: str) -> ctypes.CDLL:

@@ -25,6 +25,7 @@ __all__ = [
     "MouthShape",
     "MouthTensors",
     "NativePart",
+    "absence",
     "library",
     "pack_decoder",
     "pack_encoder",
@@ -261,7 +262,7 @@ def _pitch_rows(table: np.ndarray) -> np.ndarray:
 # Compiles the native kernel of `live` models; see `umtn.native.build`.
 
 
-library, ready = LIVE.library, LIVE.ready
+library, ready, absence = LIVE.library, LIVE.ready, LIVE.absence
 
 
 ABI = 2

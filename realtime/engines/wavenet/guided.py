@@ -53,8 +53,8 @@ class GuideWeights:
             ready = None
         if ready is None:
             raise UserError(
-                f"{bundle.path.name} has guided decoders, whose guides need the native kernel of `live` models, and "
-                "that is not here; python -m umtn.native compiles it, a minute, once, or use --engine onnx"
+                f"{bundle.path.name} has guided decoders, whose guides need a native kernel, and {kernel.absence()}; "
+                "python -m umtn.native compiles it, a minute, once, or use --engine onnx"
             )
         at = {part: f"weights/{domain}.{part}.safetensors" for part in ("guide", "mouth")}
         for file in at.values():

@@ -22,9 +22,11 @@ class NumbaLoop(ArrayLoop):
         try:
             from realtime.engines.wavenet import numba_kernel
         except ImportError:
+            from umtn.missing import pip_install
+
             raise UserError(
-                "the WaveNet decoder needs a C++ compiler or the package numba, and has neither; "
-                "pip install numba, or use --engine onnx"
+                "the WaveNet decoder needs a C++ compiler or the package numba, and has neither; python -m "
+                f"umtn.native after installing one (Debian: g++), or {pip_install('native')}"
             ) from None
         self._kernel = numba_kernel
         super().__init__(weights, streams)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import _ctypes
 import ctypes
 import dataclasses
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -53,8 +55,40 @@ def test_the_package_may_carry_the_kernel_unless_it_is_of_other_sources(tmp_path
     (tmp_path / kernel.file_name("0123456789abcdef")).write_bytes(b"stale")
     assert kernel.packaged() is None
     carried = tmp_path / kernel.file_name(kernel.source_hash())
-    carried.write_bytes(b"")
+    shutil.copy(_ctypes.__file__, carried)  # something that this system loads
     assert kernel.packaged() == carried == kernel.ready() == kernel.library()
+
+
+def _of_no_system(path: Path) -> None:
+    path.write_bytes(b"\xcf\xfa\xed\xfe" + bytes(4000))
+
+
+def _damaged(path: Path) -> None:
+    whole = Path(_ctypes.__file__).read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+
+
+@pytest.mark.parametrize("spoil", [_of_no_system, _damaged])
+def test_a_kernel_that_does_not_load_is_not_ready(
+    spoil: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source tree copied from another system brings its kernel along; one cut short killed the process by SIGBUS."""
+    monkeypatch.setattr(build, "_cache", lambda: tmp_path / "empty")
+    kernel = _copied(LIVE, tmp_path)
+    carried = tmp_path / kernel.file_name(kernel.source_hash())
+    spoil(carried)
+    assert kernel.ready() is None
+    assert kernel.absence().startswith(f"{kernel.title} {carried} cannot be loaded (")
+    carried.unlink()
+    assert kernel.absence() == f"{kernel.title} is not here"
+
+
+@needs_compiler
+def test_the_cache_stands_in_for_one_that_does_not_load(tmp_path: Path) -> None:
+    kernel = _copied(LIVE, tmp_path)
+    cached = LIVE.compile()
+    _damaged(tmp_path / kernel.file_name(kernel.source_hash()))
+    assert kernel.ready() == cached
 
 
 @needs_compiler

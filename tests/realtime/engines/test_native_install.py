@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _ctypes
 import os
 import shutil
 import subprocess
@@ -25,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[3]
 COMPILER = """#!/bin/sh
 [ "$1" = --version ] && { echo quick; exit 0; }
 echo compiled >> "$(dirname "$0")/calls"
-while [ $# -gt 1 ]; do [ "$1" = -o ] && echo object > "$2"; shift; done
+while [ $# -gt 1 ]; do [ "$1" = -o ] && cp "$LIBRARY" "$2"; shift; done
 """
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a shell script as compiler")
@@ -45,6 +46,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     compiler.write_text(COMPILER)
     compiler.chmod(0o755)
     monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.setenv("LIBRARY", _ctypes.__file__)  # something that this system loads
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tree
 
@@ -83,9 +85,47 @@ def test_an_editable_installation_keeps_its_kernels(tree: Path, tmp_path: Path) 
 
 
 def test_a_wheel_carries_them(tree: Path, tmp_path: Path) -> None:
-    with zipfile.ZipFile(_build(tree, "wheel", tmp_path)) as wheel:
-        found = sorted(Path(name).name for name in wheel.namelist() if name.endswith(".so"))
+    (tree / "benchmarks").mkdir()
+    (tree / "benchmarks" / "__init__.py").touch()
+    built = _build(tree, "wheel", tmp_path)
+    with zipfile.ZipFile(built) as wheel:
+        names = wheel.namelist()
+    found = sorted(Path(name).name for name in names if name.endswith(".so"))
     assert found == sorted(kernel.file_name(kernel.source_hash()) for kernel in KERNELS)
+    assert "-py3-none-" in built.name and not built.name.endswith(
+        "-any.whl"
+    )  # of a platform, but of no Python
+    assert {name.split("/")[0] for name in names if "dist-info" not in name} == {"umtn", "export", "realtime"}
+    assert {f"{package}/py.typed" for package in ("umtn", "export", "realtime")} <= set(names)
+
+
+def test_a_wheel_without_its_kernels_is_not_built(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UMTN_KERNELS", "required")
+    monkeypatch.setenv("CXX", "")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    code = f"from setuptools import build_meta; build_meta.build_wheel({str(tmp_path)!r})"
+    run = subprocess.run([sys.executable, "-c", code], cwd=tree, capture_output=True, text=True, check=False)
+    assert run.returncode != 0 and "needs a C++ compiler" in run.stderr
+
+
+def test_an_installation_may_leave_the_kernels_for_later(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UMTN_KERNELS", "later")
+    _build(tree, "editable", tmp_path)
+    assert _kernels(tree) == []
+
+
+def test_a_kernel_of_another_system_is_compiled_anew(tree: Path, tmp_path: Path) -> None:
+    for kernel in KERNELS:
+        foreign = tree / kernel.sources.parent.relative_to(ROOT) / kernel.file_name(kernel.source_hash())
+        foreign.write_bytes(b"\xcf\xfa\xed\xfe")
+    _build(tree, "editable", tmp_path)
+    assert all(
+        path.read_bytes()[:4] == Path(_ctypes.__file__).read_bytes()[:4] for path in tree.rglob("*.so")
+    )
 
 
 def test_an_installation_without_a_compiler_does_without(

@@ -41,9 +41,11 @@ def import_cuda() -> ModuleType:
         import cuda.core as core
         from cuda.core import LaunchConfig, Program  # noqa: F401  # not there before version 1
     except Exception as error:  # a library that cannot be found has a class of its own
+        from umtn.missing import pip_install
+
         raise UserError(
             f"the WaveNet kernel for GPUs needs the package cuda-core 1.0 or later with CUDA's compiler ({error}); "
-            'pip install "cuda-core[cu13]" nvidia-cuda-nvrtc, or use the CPU engine'
+            f"{pip_install('gpu')}, or use the CPU engine"
         ) from None
     return core
 
