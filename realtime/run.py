@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from realtime.options import DEFAULT_BUNDLE, DEFAULT_PORT, parse, pick_domain
-from realtime.shared.places import check_input, check_output, check_presets, check_record
 from realtime.shared.audio_config import find_bundle, names_a_file
+from realtime.shared.places import check_input, check_output, check_presets, check_record
 
 if TYPE_CHECKING:
     from realtime.app import Performance

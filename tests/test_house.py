@@ -65,6 +65,7 @@ OPEN = (
     "umtn.cli",
     "umtn.__main__",
     "realtime.run",
+    "realtime.play",
     "realtime.app",
     "realtime.surfaces",
     "realtime.options",
@@ -76,7 +77,7 @@ OPEN = (
     "export.__main__",
     "benchmarks",
 )
-GROUND = ("umtn.foreign",)  # asks about packages without importing one
+GROUND = ("umtn.foreign", "umtn.missing")  # ask about packages without importing one
 
 MOST_MODULES = 14
 LEAST_LINES, MOST_LINES = 60, 450
@@ -135,7 +136,7 @@ def _may(module: str, to: str) -> bool:
         return _is_in(module, "benchmarks")
     if any(_is_in(module, room) for room in OPEN):
         return True
-    if _is_in(to, "umtn.errors") or to in PACKAGES:
+    if any(_is_in(to, room) for room in ("umtn.errors", *GROUND)) or to in PACKAGES:
         return True
     if any(_is_in(to, room) for room in ALSO.get(_room(module, tuple(ALSO)) or "", ())):
         return True

@@ -32,7 +32,6 @@ from realtime.audio.sound_files import FileSource, ReadAhead, file_rate, sound_p
 from realtime.audio.stream import CLOCK_BLOCKS, CallbackStream, SoftwareClock, Stream  # noqa: E402
 from realtime.dsp.signal_path import SignalPath  # noqa: E402
 from realtime.engines import load_engine  # noqa: E402
-from realtime.shared.places import folder_sentence  # noqa: E402
 from realtime.recording.sound_writers import FileRecorder  # noqa: E402
 from realtime.shared.audio_config import (  # noqa: E402
     FILE_ENDINGS,
@@ -45,6 +44,7 @@ from realtime.shared.audio_config import (  # noqa: E402
 )
 from realtime.shared.latency_store import stored_loop_ms  # noqa: E402
 from realtime.shared.memory import SharedState, SharedStateError  # noqa: E402
+from realtime.shared.places import folder_sentence  # noqa: E402
 from realtime.shared.scheduling import (  # noqa: E402
     flush_denormals,
     request_realtime,

@@ -78,7 +78,9 @@ def _recorded(rest: list[str]) -> list[str]:
 def _foreign() -> str | None:
     """One sentence where another project's package has taken the place of one of ours; asked before the first of them
     is imported."""
-    return None
+    from umtn.foreign import foreign_package_sentence
+
+    return foreign_package_sentence() or None
 
 
 def _extra(command: Command) -> str:
