@@ -12,7 +12,6 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import argparse  # noqa: E402
 import json  # noqa: E402
-import sys  # noqa: E402
 from collections.abc import Sequence  # noqa: E402
 from dataclasses import asdict  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -54,7 +53,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def examine(options: argparse.Namespace, bundle: Path) -> list[Finding]:
     """Everything, in the order of the page."""
-    from realtime.checkup.engines import engines
+    from realtime.doctor.engines import engines
     from realtime.doctor.machine import machine
     from realtime.doctor.ports import ports
     from realtime.doctor.sound import sound
@@ -86,7 +85,3 @@ def _model(options: argparse.Namespace, bundle: Path, found: object) -> list[Fin
     latency = judge_latency(found, block, slack, figures["own_ms"])
     engine = cost.judge_engine(figures["hint"])
     return [*domains, *engine, cost.judge_blend(*times, len(domains)), stalls, latency]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

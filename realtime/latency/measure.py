@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -250,7 +249,3 @@ def _lines(figures: dict[str, Any]) -> list[str]:
         *(f"note: {remark}" for remark in f["remarks"]),
         f"stored in {f['stored']}" if f["stored"] else "not stored",
     ]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -156,7 +155,3 @@ def _session(options: argparse.Namespace) -> Session:
     manifest = Bundle.open(find_bundle(options.bundle)).manifest
     domains = tuple(domain.id for domain in manifest.domains)
     return Session.of(manifest.name, domains, options.host, options.osc_port)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

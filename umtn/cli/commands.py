@@ -42,11 +42,17 @@ COMMANDS = {
     for command in (
         _play("play", "realtime.run", "play or sing, and hear another instrument"),
         _play("record", "realtime.run", "the same, and keep it: umtn record [FILE.wav] [options of play]"),
-        _play("doctor", "realtime.doctor", "what would stop a show on this machine, and what mends it"),
-        _play("latency", "realtime.latency", "measure the true latency of the interface, with a cable"),
-        _play("patches", "realtime.patches.write", "write patches for Max, Live, Pure Data, SuperCollider"),
+        _play(
+            "doctor", "realtime.doctor.__main__", "what would stop a show on this machine, and what mends it"
+        ),
+        _play(
+            "latency", "realtime.latency.__main__", "measure the true latency of the interface, with a cable"
+        ),
+        _play(
+            "patches", "realtime.patches.__main__", "write patches for Max, Live, Pure Data, SuperCollider"
+        ),
         _play("native", "umtn.native.__main__", "compile the fast engines that are missing, a minute, once"),
-        _play("bench", "benchmarks", "measure what a model costs on this machine"),
+        _play("bench", "benchmarks.__main__", "measure what a model costs on this machine"),
         _learn("render", "make training data from scores and sound fonts"),
         _learn("prepare", "make training data from recordings"),
         _learn("guide", "make training data for guided WaveNet decoders"),

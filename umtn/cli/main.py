@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(command: Command, rest: list[str]) -> int:
     given = [*command.before, *(_recorded(rest) if command.name == "record" else rest)]
     try:
-        if importlib.util.find_spec(command.module) is None:
+        if importlib.util.find_spec(command.module.split(".")[0]) is None:
             return _refused(
                 f"umtn {command.name} is not part of an installation; it runs from the sources (a clone of the "
                 "repository, in its folder)"
