@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from benchmarks import stage as bench_stage
-from benchmarks import stage as guests
-from benchmarks import stage as midi
+from benchmarks import stage_clients as guests
+from benchmarks import stage_clients as midi
 from benchmarks import switches
-from benchmarks.stage import FLOODED, Ledger, stage
+from benchmarks.stage import Ledger, stage
+from benchmarks.stage_clients import FLOODED
 from realtime.audio.stream import SLOW_US
 from realtime.control.midi.mapping import PICK_UP
 from realtime.doctor.stalls import without_stalls
