@@ -125,7 +125,8 @@ class _Session:
         self._sd: Any = None
         self._shared = shared
         self._settled, self._late_samples = threading.Event(), 0
-        self._loop_of, self._loop_ms = 0, None
+        self._loop_of = 0  # the block that the stored loop was looked up for
+        self._loop_ms: float | None = None
         try:
             self._open(shared)
         except BaseException:
