@@ -19,12 +19,19 @@ SETTLE_S = 1.0
 
 
 def latency(
-    bundle: Path, engine: str, block: int, mix: float = 0.0, impulses: int = 10, slack: int = 1
+    bundle: Path,
+    engine: str,
+    block: int,
+    mix: float = 0.0,
+    impulses: int = 10,
+    slack: int = 1,
+    record: str | None = None,
 ) -> dict[str, Any]:
     """An impulse through the running program, JACK port to JACK port, plus the driver's own buffers.
 
     At mix 0 the program plays its aligned dry signal, delayed by exactly what the model's path takes: a
-    network answers an impulse with a sound of its own, not with an impulse.
+    network answers an impulse with a sound of its own, not with an impulse. `shown_ms` is what the program said
+    at its start, while it was still wired to the driver. record: a file that the program records to meanwhile.
     """
     from realtime.audio.process import run_audio
     from realtime.shared.memory import SharedState
@@ -34,7 +41,9 @@ def latency(
         shared.set("mix", mix)
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        config = AudioConfig(bundle=str(bundle), engine=engine, block=block, rate=RATE_HZ, slack=slack)
+        config = AudioConfig(
+            bundle=str(bundle), engine=engine, block=block, rate=RATE_HZ, slack=slack, record=record
+        )
         process = context.Process(target=run_audio, args=(config, shared.name, theirs))
         process.start()
         theirs.close()
@@ -79,4 +88,5 @@ def _split(
             "model and its block": model,
         },
         "total_ms": round((measured + sum(driver)) * ms, 3),
+        "shown_ms": info["latency"],
     }

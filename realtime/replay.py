@@ -110,6 +110,9 @@ class _Performance:
         self._whole = path.suffix.lower() == ".flac"
         self._engine = str(head["engine"])
         self._events = [e for e in events if "end" not in e]
+        self._late = max(0, int(head.get("late", 0)))  # the output's channel, see `Tape`
+        # a recording that was killed has no end: its last sounds are not in it
+        self._end = next((int(e["at"]) for e in events if "end" in e), int(sound.frames))
         self._length = int(head["call"])
         self._cells = default_cells()
         put(self._cells, _known(head["parameters"], done))
@@ -171,12 +174,14 @@ class _Performance:
             if following is not None and following[0] <= at:
                 length, following = following[1], next(lengths, None)
                 continue
-            if len(held) < length:
+            while len(held) < length + self._late:
                 more = self._sound.read(PIECE, dtype="int32" if self._whole else "float32", always_2d=True)
                 held = np.concatenate([held, more])
-            if len(held) < length:  # the rest of a call that a kill cut through
+                if not len(more):
+                    break
+            if min(len(held), self._end - at) < length:  # the rest of a call that a kill cut through
                 return
-            yield self._input(held[:length, 0]), held[:length, 1]
+            yield self._input(held[:length, 0]), held[self._late : self._late + length, 1]
             held = held[length:]
             at += length
 
@@ -210,6 +215,9 @@ class _Performance:
         self._player.swap(Incoming(path, map_, bool(about["overlap"])), self._cells)
 
     def _compare(self, made: np.ndarray, said: np.ndarray, at: int) -> None:
+        made = made[: len(said)]
+        if not len(made):
+            return
         if self._whole:
             error = np.abs(quantised(made) - (said >> 8)) / FULL_SCALE
         else:

@@ -81,7 +81,7 @@ class Source(Protocol):
 
 
 class Worker:
-    """See above. `latency_extra_ms`: what the device adds to the path's own latency.
+    """See above.
 
     `recorder` is the output file of `--out`, `self.recorder` what records while playing. `retired` collects the
     paths that were replaced, to be freed outside the audio thread.
@@ -111,7 +111,6 @@ class Worker:
         self._in = np.zeros(MAX_CALL, np.float32)
         self._out = np.zeros(MAX_CALL, np.float32)
         self._panics = shared.panic_count
-        self.latency_extra_ms = 0.0
         self.realtime_priority = False
         self.judges_time = paced  # not where someone else knows whether a block came in time
         self.finished = self.fade_out = False
@@ -241,7 +240,6 @@ class Worker:
 
     def _publish(self, n: int) -> None:
         s, at, path = self._status, STATUS_INDEX, self.path
-        s[at["latency_ms"]] = 1000.0 * path.latency.total / path.rate_hz + self.latency_extra_ms
         s[at["load"]] = self.load
         s[at["load_max"]] = max(self._peaks)
         s[at["xruns"]] = self.xruns

@@ -34,10 +34,18 @@ Send = Callable[[tuple[str, Any]], None]
 
 
 class Commands:
-    """`poll` between looks at everything else; `close` after the last block. ahead: the model is ahead (ahead.py)."""
+    """`poll` between looks at everything else; `close` after the last block. ahead: the model is ahead (ahead.py);
+    late: see `Tape`."""
 
-    def __init__(self, config: AudioConfig, worker: Worker, send: Send, ahead: bool = False) -> None:
-        self._config, self._worker, self._send = config, worker, send
+    def __init__(
+        self,
+        config: AudioConfig,
+        worker: Worker,
+        send: Send,
+        ahead: bool = False,
+        late: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self._config, self._worker, self._send, self._late = config, worker, send, late
         self._loader = Loader(
             worker,
             config.engine,
@@ -79,6 +87,7 @@ class Commands:
                 worker.player,
                 self._facts(),
                 patient=not worker.paced,
+                late=self._late,
             )
         except UserError as error:
             self._send(("record-failed", str(error)))

@@ -15,6 +15,7 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import gc  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
+import threading  # noqa: E402
 import time  # noqa: E402
 from contextlib import ExitStack, suppress  # noqa: E402
 from multiprocessing import parent_process  # noqa: E402
@@ -26,6 +27,7 @@ from export.bundle.bundle import Bundle, BundleError  # noqa: E402
 from realtime.audio.block_processor import Worker  # noqa: E402
 from realtime.audio.commands import Commands  # noqa: E402
 from realtime.audio.devices import Device, check_format, portaudio, resolve  # noqa: E402
+from realtime.audio.latencies import Latencies, algorithmic_ms  # noqa: E402
 from realtime.audio.model_loader import describe  # noqa: E402
 from realtime.audio.render_ahead import BLOCKS_AHEAD  # noqa: E402
 from realtime.audio.sound_files import FileSource, ReadAhead, file_rate, sound_path  # noqa: E402
@@ -58,6 +60,7 @@ LOOK_SECONDS = 0.05
 FADE_SECONDS = 0.06
 FIGURE_LOOKS = 10  # a percentile costs more than a look
 FIRST_BLOCK_SECONDS = 1.0
+SETTLE_SECONDS = 2.0  # the same and more, for a thread that waits for it
 MAX_OUT_CHANNELS = 8  # beyond this a device is a mixer or a sound server, which is given stereo
 SWITCH_INTERVAL = 0.00005  # s: how long the model's thread may keep the callback waiting
 
@@ -121,6 +124,10 @@ class _Session:
         self._source: FileSource | ReadAhead | None = None
         self._closing = ExitStack()
         self._sd: Any = None
+        self._shared = shared
+        self._settled, self._late_samples = threading.Event(), 0
+        self._loop_of = 0  # the block that the stored loop was looked up for
+        self._loop_ms: float | None = None
         try:
             self._open(shared)
         except BaseException:
@@ -167,14 +174,13 @@ class _Session:
             self._rights = request_realtime()
             self.worker.realtime_priority = True
         self._stream = self._make_stream()
-        self.worker.latency_extra_ms = self._stream.io_latency_ms
         ahead = with_device and config.slack > 0
-        self._commands = Commands(config, self.worker, self._tell, ahead)
+        self._commands = Commands(config, self.worker, self._tell, ahead, self._late)
 
     def _tell(self, message: tuple[str, Any]) -> None:
         kind, content = message
         if kind == "swapped":
-            message = kind, {**content, "latency_ms": self._latency()}
+            message = kind, {**content, **self._latency()}
         _send(self._conn, message)
 
     def _find_devices(self, file: Path | None, record: str | None) -> None:
@@ -249,27 +255,60 @@ class _Session:
             "kept": str(self._recorder.kept or "") if self._recorder else "",
             "rate": self._rate,
             "block": self.worker.block_length or self._config.block,
-            "latency_ms": self._latency(),
+            **self._latency(),
             **describe(self.worker.path, Path(self._config.bundle)),
         }
 
-    def _latency(self) -> dict[str, float]:
-        """Its parts, in ms."""
-        latency, ms = self.worker.path.latency, 1000.0 / self._rate
+    def _latency(self) -> dict[str, dict[str, float]]:
+        """latency: the three that are shown; latency_ms: the last one's parts; all in ms."""
+        latency, ms, now = self.worker.path.latency, 1000.0 / self._rate, self._latencies()
         return {
-            "io": round(self._io_ms(), 3),
-            "slack": round(self._stream.slack_ms, 3),
-            "resampler": round(latency.resampler * ms, 3),
-            "model": round((latency.reblocking + latency.model) * ms, 3),
+            "latency": now.shown(),
+            "latency_ms": {
+                "io": round(now.outside - now.slack, 3),
+                "slack": round(now.slack, 3),
+                "resampler": round(latency.resampler * ms, 3),
+                "model": round((latency.reblocking + latency.model) * ms, 3),
+            },
         }
+
+    def _latencies(self) -> Latencies:
+        """As they are now: another connection, block or bundle changes them."""
+        path, stream, ms = self.worker.path, self._stream, 1000.0 / self._rate
+        return Latencies(
+            model=algorithmic_ms(path.engine.manifest),
+            path=path.latency.total * ms,
+            slack=stream.slack_ms,
+            block=self._block() * ms if stream.gathers else 0.0,
+            io=self._io_ms(),
+        )
+
+    def _block(self) -> int:
+        return self.worker.block_length or self._config.block
 
     def _io_ms(self) -> float:
         """What `python -m realtime.latency` has measured of these devices, else their own word."""
-        if self._input is None or self._output is None:
-            return self._stream.io_latency_ms
-        block = self.worker.block_length or self._config.block
-        measured = stored_loop_ms(self._input.name, self._output.name, self._rate, block)
-        return self._stream.io_latency_ms if measured is None else measured
+        if self._input is not None and self._output is not None:
+            if self._loop_of != self._block():
+                self._loop_of = self._block()
+                names = self._input.name, self._output.name
+                self._loop_ms = stored_loop_ms(*names, self._rate, self._loop_of)
+            if self._loop_ms is not None:
+                return self._loop_ms
+        return self._stream.io_latency_ms
+
+    def _show_latency(self) -> None:
+        now, tell = self._latencies(), self._shared.status_set
+        tell("latency_ms", now.device)
+        tell("latency_software_ms", now.software)
+        tell("latency_model_ms", now.model)
+        if self._input is not None and self._output is not None:  # a file's samples do not sound anywhere
+            self._late_samples = round(now.outside * self._rate / 1000.0)
+
+    def _late(self) -> int:
+        """`Latencies.outside` in samples; for a thread that records, which waits until the first block has told."""
+        self._settled.wait(SETTLE_SECONDS)
+        return self._late_samples
 
     def figures(self) -> dict[str, object]:
         """What is said at the end."""
@@ -285,7 +324,8 @@ class _Session:
         deadline = time.monotonic() + FIRST_BLOCK_SECONDS
         while self.worker.blocks == 0 and not self.worker.finished and time.monotonic() < deadline:
             time.sleep(0.002)  # only the first block tells what block the device has
-        self.worker.latency_extra_ms = self._io_ms() + self._stream.slack_ms
+        self._show_latency()
+        self._settled.set()
         return self
 
     def _start(self) -> None:
@@ -326,6 +366,7 @@ class _Session:
             self._commands.poll()
             if looks % FIGURE_LOOKS == 0:
                 shared.status_set("callback_p999_us", self._stream.callback.percentile_us(0.999))
+                self._show_latency()
             looks += 1
         if not worker.finished:
             worker.fade_out = True

@@ -18,11 +18,21 @@ import numpy as np
 
 from realtime.audio.block_processor import Timing, Worker
 from realtime.audio.devices import Device
+from realtime.audio.jack_ports import JackPorts
 from realtime.audio.render_ahead import Ahead, spread
 from realtime.dsp.signal_path import MAX_CALL
 from realtime.shared.scheduling import raise_thread
 
-__all__ = ["CLOCK_BLOCKS", "SLOW_US", "CallbackStream", "SkipDetector", "SoftwareClock", "Stream"]
+__all__ = [
+    "CLOCK_BLOCKS",
+    "SLOW_US",
+    "CallbackStream",
+    "SkipDetector",
+    "SoftwareClock",
+    "Stream",
+    "is_jack",
+    "said_ms",
+]
 
 GRACE = 16  # first callbacks, which a sound server flags while it rewires itself: nothing sounds yet
 CLOCK_BLOCKS = 2.0  # a software clock forgives being late by a block: nothing is waiting for it
@@ -61,15 +71,32 @@ def is_jack(device: Device | None) -> bool:
     return device is not None and device.name.endswith(", JACK Audio Connection Kit")
 
 
+def said_ms(
+    latency: float | tuple[float, float], block_s: float, jack: bool, frames_s: float | None
+) -> float:
+    """What the system says that the device takes, both ways together, its block among it.
+
+    latency: PortAudio's, in s, one way or (in, out); jack: over JACK, where it leaves out a block each way;
+    frames_s: what the ports say, which is better.
+    """
+    if frames_s is not None:
+        return 1000.0 * frames_s
+    ways = latency if isinstance(latency, tuple) else (latency,)
+    return 1000.0 * (sum(ways) + (block_s * len(ways) if jack else 0.0))
+
+
 class Stream(Protocol):
     """Started once, stopped once.
 
-    io_latency_ms: what the device says that it adds, both ways together. slack_ms: what computing ahead adds.
-    callback: how long the device's own calls took.
+    io_latency_ms: what the device says that it adds, both ways together, its block among it. gathers: it calls when
+    a block of input is there. slack_ms: what computing ahead adds. callback: how long the device's own calls took.
     """
 
-    io_latency_ms: float
+    gathers: bool
     callback: Timing
+
+    @property
+    def io_latency_ms(self) -> float: ...
 
     @property
     def slack_ms(self) -> float: ...
@@ -89,6 +116,7 @@ class SoftwareClock:
 
     def __init__(self, worker: Worker, block: int, rate_hz: int, fast: bool) -> None:
         self._worker, self._n, self._rate, self._fast = worker, block, rate_hz, fast
+        self.gathers = not fast
         self.io_latency_ms = 0.0 if fast else 1000.0 * block / rate_hz
         self.slack_ms = 0.0
         self.callback = worker.timing
@@ -143,8 +171,11 @@ class CallbackStream:
         out_channels: int,
         slack: int = 0,
     ) -> None:
-        self._worker, self._channel, self._rate = worker, channel - 1, rate_hz
+        self._sd, self._worker, self._channel, self._rate = sd, worker, channel - 1, rate_hz
+        self._asked = block
         capture, self._slack = input_device is not None, slack
+        self.gathers, self._jack = capture, is_jack(output_device or input_device)
+        self._ports: JackPorts | None = None
         self._ahead = Ahead(worker.block, rate_hz, MAX_CALL, capture, slack) if slack else None
         worker.judges_time = self._ahead is None
         self._raised = False
@@ -155,7 +186,7 @@ class CallbackStream:
             "samplerate": rate_hz,
             # JACK's server sets the block. Asking PortAudio for one, even the same, costs a block of latency
             # (measured: 128 frames at 128, 256 at 256); our own re-blocking takes what comes
-            "blocksize": 0 if is_jack(output_device or input_device) else block,
+            "blocksize": 0 if self._jack else block,
             "dtype": "float32",
             "latency": "low",
             "clip_off": True,
@@ -168,22 +199,28 @@ class CallbackStream:
                 callback=self._duplex,
                 **settings,
             )
-            self.io_latency_ms = 1000.0 * sum(self.stream.latency)
         elif output_device:
             self.stream = sd.OutputStream(
                 device=output_device.index, channels=out_channels, callback=self._play, **settings
             )
-            self.io_latency_ms = 1000.0 * self.stream.latency
         else:
             assert input_device is not None
             self.stream = sd.InputStream(
                 device=input_device.index, channels=channel, callback=self._listen, **settings
             )
-            self.io_latency_ms = 1000.0 * self.stream.latency
 
     @property
     def active(self) -> bool:
         return bool(self.stream.active)
+
+    @property
+    def io_latency_ms(self) -> float:
+        """From the main thread."""
+        block_s = (self._worker.block_length or self._asked) / self._rate
+        frames = self._ports.round_trip(self._channel) if self._ports else None
+        return said_ms(
+            self.stream.latency, block_s, self._jack, None if frames is None else frames / self._rate
+        )
 
     @property
     def slack_ms(self) -> float:
@@ -203,12 +240,17 @@ class CallbackStream:
         if self._ahead:
             self._ahead.start()
         self.stream.start()
+        if self._jack:  # not earlier: PortAudio connects its ports when it starts
+            self._ports = JackPorts.open(self._sd._libname)
 
     def stop(self) -> None:
         self.stream.stop()
         self.stream.close()
         if self._ahead:
             self._ahead.stop()
+        ports, self._ports = self._ports, None
+        if ports is not None:
+            ports.close()
 
     def _block(self, x: np.ndarray | None, n: int, out: np.ndarray | None) -> None:
         """x: [n] or None (a file plays); out: [n, channels] or None (nobody listens)."""

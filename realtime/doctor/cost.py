@@ -39,7 +39,8 @@ Cost = dict[str, float]  # mean_us, p99_us, longest_us of a block
 
 
 def measure(bundle: Path, engine: str, rate_hz: int, block: int) -> dict[str, Any]:
-    """domains: a Cost each; encode_s, decode_s (the slowest), model_block_s, own_ms, hint. UserError: why not."""
+    """domains: a Cost each; encode_s, decode_s (the slowest), model_block_s, own_ms, model_ms, hint. UserError: why
+    not."""
     command = [sys.executable, "-m", _MODULE, str(bundle), engine, str(rate_hz), str(block)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=CHILD_S, check=False)
@@ -56,6 +57,7 @@ def measure(bundle: Path, engine: str, rate_hz: int, block: int) -> dict[str, An
 def _child(bundle: str, engine_name: str, rate: str, block: str) -> dict[str, Any]:
     """What `measure` returns, made in its process."""
     from export.bundle.bundle import Bundle
+    from realtime.audio.latencies import algorithmic_ms
     from realtime.dsp.signal_path import SignalPath
     from realtime.engines import load_engine
     from realtime.shared.scheduling import flush_denormals, request_realtime
@@ -76,6 +78,7 @@ def _child(bundle: str, engine_name: str, rate: str, block: str) -> dict[str, An
         "model_block_s": manifest.block / manifest.sample_rate,
         "hint": engine.hint,
         "own_ms": 1000.0 * SignalPath(engine, rate_hz, length).latency.total / rate_hz,
+        "model_ms": algorithmic_ms(manifest),
     }
 
 

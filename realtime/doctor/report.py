@@ -74,7 +74,7 @@ def _model(options: argparse.Namespace, bundle: Path, found: object) -> list[Fin
     from realtime.doctor.sound import Sound, judge_latency
 
     assert isinstance(found, Sound)
-    rate, block, slack = found.rate_hz, options.block, options.slack
+    rate, block, slack = found.rate_hz, found.block or options.block, options.slack
     stalls = cost.judge_stalls(*cost.measure_stalls(), block, rate, slack)
     try:
         figures = cost.measure(bundle, options.engine, rate, block)
@@ -82,6 +82,6 @@ def _model(options: argparse.Namespace, bundle: Path, found: object) -> list[Fin
         return [stalls, stop("model", str(error), "another --bundle or --engine, or export the bundle again")]
     domains = [cost.judge_domain(name, c, block, rate, slack) for name, c in figures["domains"].items()]
     times = figures["encode_s"], figures["decode_s"], figures["model_block_s"]
-    latency = judge_latency(found, block, slack, figures["own_ms"])
+    latency = judge_latency(found, block, slack, figures["own_ms"], figures["model_ms"])
     engine = cost.judge_engine(figures["hint"])
     return [*domains, *engine, cost.judge_blend(*times, len(domains)), stalls, latency]

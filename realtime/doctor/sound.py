@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from realtime.audio.devices import Device, check_format, portaudio, resolve
+from realtime.audio.jack_ports import server_block
+from realtime.audio.latencies import Latencies
+from realtime.audio.stream import is_jack
 from realtime.doctor.finding import Finding, ok, stop, warn
 from realtime.shared.latency_store import stored_loop_ms
 from umtn.errors import UserError
@@ -35,6 +38,7 @@ class Sound:
     output: Device | None
     rate_hz: int
     said_ms: float | None  # both ways together, by the system's word
+    block: int | None = None  # a sound server's own, whatever is asked for
 
 
 def sound(input_spec: str, output_spec: str, rate: int | None, channel: int = 1) -> Sound:
@@ -61,7 +65,8 @@ def sound(input_spec: str, output_spec: str, rate: int | None, channel: int = 1)
     if device_in and device_out:
         findings += judge_rates(device_in, device_out, rate_hz)
     findings.append(_server(sd, device_out or device_in))
-    return Sound(findings, device_in, device_out, rate_hz, _said_ms(sd, device_in, device_out))
+    block = server_block() if is_jack(device_out or device_in) else None
+    return Sound(findings, device_in, device_out, rate_hz, _said_ms(sd, device_in, device_out), block)
 
 
 def _find(look: Callable[[], Device], findings: list[Finding]) -> Device | None:
@@ -145,20 +150,36 @@ def _said_ms(sd: Any, device_in: Device | None, device_out: Device | None) -> fl
     return 1000.0 * (low_in + low_out)
 
 
+def _alone(three: Latencies) -> str:
+    return (
+        f"{three.software:.1f} ms the software with its block and slack, {three.model:.1f} ms the model with the "
+        "block it must hear"
+    )
+
+
 def judge_latency(
-    found: Sound, block: int, slack: int, own_ms: float, measure: str = "python -m realtime.latency"
+    found: Sound,
+    block: int,
+    slack: int,
+    own_ms: float,
+    model_ms: float = 0.0,
+    measure: str = "python -m realtime.latency",
 ) -> Finding:
-    """own_ms: resampler, model and its block; the loop as measured, or else by the system's word."""
+    """own_ms: resampler, model and its block; model_ms: the model alone; the loop as measured, or else by the
+    system's word."""
+    block_ms = 1000.0 * block / found.rate_hz
+    slack_ms = slack * block_ms
     if found.input is None or found.output is None:
-        return ok("latency", f"{own_ms:.1f} ms of the program's own; the devices' would come on top")
-    slack_ms = 1000.0 * slack * block / found.rate_hz
+        alone = Latencies(model_ms, own_ms, slack_ms, block_ms, 0.0)
+        return ok("latency", f"{_alone(alone)}; the devices' would come on top")
     loop = stored_loop_ms(found.input.name, found.output.name, found.rate_hz, block)
     loop_ms = loop if loop is not None else (found.said_ms or 0.0)
     how = "measured" if loop is not None else "by the system's word, which may be wrong"
-    total = loop_ms + slack_ms + own_ms
+    three = Latencies(model_ms, own_ms, slack_ms, block_ms, loop_ms)
+    total = three.device
     text = (
         f"{total:.1f} ms at block {block}: devices {loop_ms:.1f} ({how}), slack {slack_ms:.1f}, "
-        f"resampler and model {own_ms:.1f}"
+        f"resampler and model {own_ms:.1f}; of it {_alone(three)}"
     )
     if total > LATE_MS:
         smaller = f"--block {max(32, block // 2)}" if block > 32 else "another interface"

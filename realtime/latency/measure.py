@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from realtime.audio.devices import Device, check_format, portaudio, resolve
-from realtime.audio.stream import is_jack
+from realtime.audio.jack_ports import JackPorts
+from realtime.audio.stream import is_jack, said_ms
 from realtime.latency.sequence import Loop, judge, listen, maximum_length_sequence, order_for
 from realtime.options import SentenceParser, add_sound, exit_code
 from realtime.shared.audio_config import find_bundle
@@ -107,7 +108,13 @@ def play(
         deadline = time.monotonic() + length_s + WAIT_S
         while not player.finished and stream.active and time.monotonic() < deadline:
             time.sleep(0.02)
-        player.said_ms = 1000.0 * sum(stream.latency)
+        jack = is_jack(device_out)
+        ports = JackPorts.open(sd._libname) if jack else None
+        frames = ports.round_trip(channel - 1) if ports else None
+        if ports is not None:
+            ports.close()
+        told_s = None if frames is None else frames / rate_hz
+        player.said_ms = said_ms(stream.latency, (player.block or block) / rate_hz, jack, told_s)
     if not player.finished:
         raise UserError(
             "the sound device stopped, or never started, while measuring; is the sound server still running?"
@@ -220,8 +227,9 @@ def measure(
 
 
 def program_ms(bundle: str, slack: int, figures: dict[str, Any]) -> dict[str, float]:
-    """What the whole program will take with this loop: ms of each part and their sum."""
+    """What the whole program will take with this loop: ms of each part, their sum, and what of it is without device."""
     from export.bundle.bundle import Bundle
+    from realtime.audio.latencies import Latencies, algorithmic_ms
     from realtime.dsp.resample import reblocking_delay, span_at
 
     manifest = Bundle.open(find_bundle(bundle)).manifest
@@ -234,7 +242,14 @@ def program_ms(bundle: str, slack: int, figures: dict[str, Any]) -> dict[str, fl
         "resampler": span_at(rate, manifest.sample_rate) * ms,
         "model": delay * ms + 1000.0 * manifest.latency_samples / manifest.sample_rate,
     }
-    return {**{key: round(value, 3) for key, value in parts.items()}, "total": round(sum(parts.values()), 3)}
+    own = parts["resampler"] + parts["model"]
+    three = Latencies(algorithmic_ms(manifest), own, parts["slack"], block * ms, parts["loop"])
+    return {
+        **{key: round(value, 3) for key, value in parts.items()},
+        "total": round(three.device, 3),
+        "software": round(three.software, 3),
+        "algorithmic": round(three.model, 3),
+    }
 
 
 def _lines(figures: dict[str, Any]) -> list[str]:
@@ -245,7 +260,8 @@ def _lines(figures: dict[str, Any]) -> list[str]:
         f"block {f['block']}; repeats within {f['spread_samples']:.2f})",
         f"the system's word  {f['said_ms']:8.3f} ms   ({f['more_than_said_ms']:+.3f} ms in truth)",
         f"with the program   {p['total']:8.3f} ms   (slack {p['slack']:g}, resampler {p['resampler']:g}, "
-        f"model and its block {p['model']:g})",
+        f"model and its block {p['model']:g}; the software alone {p['software']:g}, the model alone "
+        f"{p['algorithmic']:g})",
         *(f"note: {remark}" for remark in f["remarks"]),
         f"stored in {f['stored']}" if f["stored"] else "not stored",
     ]

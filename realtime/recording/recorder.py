@@ -6,7 +6,9 @@
 
 The journal is written before the samples that its events act on, so a kill never leaves sound without its
 journal. Positions count samples from the recording's first one. Where the model works a block ahead, the
-recording holds what it made; a block that came too late for the device is whole in the recording.
+recording holds what it made; a block that came too late for the device is whole in the recording. Both channels
+stand where they sounded at the plugs: the output lies later by the device's latency and the blocks ahead, as they are
+when the recording begins (`late` in the journal), beside what the signal path delays it by.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -75,12 +78,20 @@ class Tape:
     """One recording. `path`: where it really goes. `done`: over; `error`: the sentence why, if not on request.
 
     facts: what the head of the journal says beyond parameters. patient: whoever makes the sound has no clock to
-    keep and may wait for the disk.
+    keep and may wait for the disk. late: called once in the tape's thread; by so many samples the output lies later
+    in the file than in the calls, so that both channels stand where they sounded.
     """
 
     def __init__(
-        self, path: Path, rate_hz: int, player: Player, facts: dict[str, Any], patient: bool = False
+        self,
+        path: Path,
+        rate_hz: int,
+        player: Player,
+        facts: dict[str, Any],
+        patient: bool = False,
+        late: Callable[[], int] = lambda: 0,
     ) -> None:
+        self._late = late
         self._rate, self._player, self._facts, self._patient = rate_hz, player, facts, patient
         self._file = TapeFile(path, rate_hz)
         self.path = self._file.path
@@ -206,7 +217,8 @@ class Tape:
             ring.skip(in_ring - ring.taken)
         self.unsaved = plan.unsaved
         plan.forget()
-        self._file.head({**self._facts, "unsaved": sorted(self.unsaved)}, cells, length)
+        facts = {**self._facts, "unsaved": sorted(self.unsaved)}
+        self._file.head(facts, cells, length, late=self._late())
         return True
 
     def _drain(self) -> None:

@@ -133,6 +133,7 @@ def free_path(path: Path) -> Path:
     raise UserError(f"there are {MAX_TAKES} takes called {path.stem} already; choose another name")
 
 
+OUTPUT = 1  # its channel
 Event = tuple[int, str, Any]  # sample position, kind, content
 
 
@@ -150,6 +151,7 @@ class TapeFile:
         self._rate = rate_hz
         self._swaps = 0
         self._gaps: deque[tuple[int, int]] = deque()
+        self._held = np.zeros(0, np.float32)  # output that has not sounded yet
         while True:
             self.path = free_path(path)
             try:
@@ -161,8 +163,9 @@ class TapeFile:
             except OSError as error:
                 raise UserError(f"cannot record to {self.path} ({error.strerror or error})") from None
 
-    def head(self, facts: dict[str, Any], cells: np.ndarray, length: int) -> None:
-        """The journal's first line: facts, and the parameters as they are at the first sample."""
+    def head(self, facts: dict[str, Any], cells: np.ndarray, length: int, late: int = 0) -> None:
+        """The journal's first line: facts, and the parameters as they are at the first sample. late: see `Tape`."""
+        self._held = np.zeros(late, np.float32)
         shown = [i for name, i in PARAMETER_INDEX.items() if not name.rpartition("/")[2].isdecimal()]
         plain = named(cells, shown)
         plain.pop("panic")
@@ -176,6 +179,7 @@ class TapeFile:
                 "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
                 "rate": self._rate,
                 "call": length,
+                "late": late,
                 "parameters": {**plain, **named(cells, others)},
             }
         )
@@ -208,7 +212,7 @@ class TapeFile:
             before = at - self.sound.frames
             self._append(rings, before)
             count -= before
-            self.sound.append(np.zeros((n, CHANNELS), np.float32))
+            self._put(np.zeros((n, CHANNELS), np.float32))
         self._append(rings, count)
 
     def _append(self, rings: list[Ring], count: int) -> None:
@@ -219,13 +223,29 @@ class TapeFile:
         for channel, ring in enumerate(rings):
             ring.read(column)
             piece[:, channel] = column
+        self._put(piece)
+
+    def _put(self, piece: np.ndarray) -> None:
+        """Output later than input, by what is held."""
+        if len(self._held):
+            said = np.concatenate([self._held, piece[:, OUTPUT]])
+            piece[:, OUTPUT], self._held = said[: len(piece)], said[len(piece) :]
         self.sound.append(piece)
+
+    def _rest(self) -> None:
+        """What is still to sound after the last input."""
+        piece = np.zeros((len(self._held), CHANNELS), np.float32)
+        piece[:, OUTPUT], self._held = self._held, self._held[:0]
+        if len(piece):
+            self.sound.append(piece)
 
     def close(self, reason: str) -> str:
         """Complete everything; returns a sentence if that failed."""
+        played = self.sound.frames
         steps: tuple[Callable[[], None], ...] = (
+            self._rest,
             self.sound.close,
-            lambda: self._journal.note([(self.sound.frames, "end", reason)]),
+            lambda: self._journal.note([(played, "end", reason)]),
             self._journal.close,
         )
         said = ""

@@ -144,7 +144,9 @@ PARAMETERS: tuple[Parameter, ...] = (
 )
 
 STATUS: tuple[Status, ...] = (
-    Status("latency_ms",   "float",  "ms", "input to output, as far as the program can know it"),
+    Status("latency_ms",   "float",  "ms", "input to output with the device: its buffers as its ports say or as measured, and all of the software"),
+    Status("latency_software_ms", "float", "ms", "of it the software at this block: gathering it, resampler, the model's block and lag, blocks ahead"),
+    Status("latency_model_ms", "float", "ms", "of it the model alone: the block of sound that it must hear first, and its own lag"),
     Status("load",         "float",  "",   "computing time / block time, smoothed; 1 = no time left"),
     Status("load_max",     "float",  "",   "highest load of the last seconds"),
     Status("xruns",        "int",    "",   "blocks that came too late, since the start"),

@@ -256,7 +256,8 @@ def test_a_missing_portaudio_is_a_finding_not_a_crash(monkeypatch: pytest.Monkey
 def test_latency_uses_the_measured_loop_where_there_is_one() -> None:
     device = Device(0, JACK, 2, 48000)
     found = sound.Sound([], device, device, 48000, 8.0)
-    guess = sound.judge_latency(found, 96, 1, 3.0)
+    guess = sound.judge_latency(found, 96, 1, 3.0, 2.5)
+    assert "of it 7.0 ms the software with its block and slack, 2.5 ms the model" in guess.text
     assert guess.level == "ok" and guess.text.startswith("13.0 ms") and "realtime.latency" in guess.mend
     remember_loop(JACK, JACK, 48000, 96, 6.5, 0.0)
     true = sound.judge_latency(found, 96, 1, 3.0)

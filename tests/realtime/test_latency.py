@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import shutil
 import subprocess
@@ -230,6 +231,33 @@ class _Patch:
             self._thread.join()
 
 
+class _Interface(_Patch):
+    """A cable that is a device: it tells JACK its latency, `frames` after its input and a block before its output.
+
+    That block is the server's own: our program feeds it and it feeds our program.
+    """
+
+    def __init__(self, frames: int, block: int) -> None:
+        super().__init__(frames)
+        import jack
+
+        library, cast = ctypes.CDLL("libjack.so.0"), jack._ffi.cast
+        pointers = [
+            ctypes.c_void_p(int(cast("uintptr_t", own._ptr))) for own in (self._client, self._in, self._out)
+        ]
+        kind = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_void_p)
+
+        def tell(mode: int, _: object) -> None:
+            port, most = ((pointers[2], block), (pointers[1], frames))[mode]
+            library.jack_port_set_latency_range(port, mode, (ctypes.c_uint32 * 2)(most, most))
+
+        self._tell = kind(tell)  # kept: JACK has only its address
+        library.jack_set_latency_callback(pointers[0], self._tell, None)
+
+    def _wire(self) -> None:
+        """PortAudio does it."""
+
+
 def _measured(*arguments: str) -> subprocess.CompletedProcess[str]:
     """In a process of its own: PortAudio looks for JACK only once."""
     command = [sys.executable, "-m", "realtime.latency", "--json", "--block", "128", *arguments]
@@ -263,3 +291,20 @@ def test_over_jack_a_cable_of_known_length_is_measured_to_the_sample() -> None:
     assert stored_loop_ms(name, found[0]["output"], RATE, 128) == pytest.approx(found[1000]["loop_ms"])
     assert unplugged.returncode == 2 and unplugged.stdout == ""
     assert unplugged.stderr.startswith("error: nothing at all came back; is a cable plugged")
+
+
+@needs_jack
+def test_over_jack_the_ports_say_what_is_measured() -> None:
+    """Also of ports that are not the hardware's: the whole way to it counts, as each client on it tells."""
+    pytest.importorskip("jack")
+    from benchmarks.jack import jack_server
+
+    with jack_server(128), _Interface(1000, 128).running():
+        run = _measured("--in", "umtn-cable", "--out", "umtn-cable")
+    assert run.returncode == 0, run.stderr
+    found = json.loads(run.stdout)
+    assert found["loop_samples"] == pytest.approx(1128, abs=1)
+    assert found["said_ms"] == pytest.approx(found["loop_ms"], abs=1000 / RATE)
+    program = found["program"]
+    assert program["algorithmic"] <= program["software"] <= program["total"]
+    assert program["total"] - program["software"] == pytest.approx(found["loop_ms"] - 128e3 / RATE, abs=0.01)

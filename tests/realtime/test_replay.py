@@ -189,9 +189,9 @@ def test_a_hot_swap_and_a_broken_bundle_while_recording(
     assert (done.difference, done.notes) == (0.0, [])
 
 
-@pytest.fixture(scope="module")
-def take(fake: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A short one, made in this process."""
+@pytest.fixture(scope="module", params=[0, 300])
+def take(request: pytest.FixtureRequest, fake: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short one, made in this process; its output lies later in the file by so many samples."""
     from export.bundle.bundle import Bundle
     from realtime.dsp.controls import default_cells
     from realtime.dsp.model_crossfade import Player
@@ -206,7 +206,7 @@ def take(fake: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         default_cells(),
     )
     facts = {"bundle": str(fake), "sha256": replay_module._sha256(fake), "engine": "onnx"}
-    recorder.tape = tape = Tape(folder / "take.wav", 48000, player, facts)
+    recorder.tape = tape = Tape(folder / "take.wav", 48000, player, facts, late=lambda: request.param)
     random = np.random.default_rng(0)
     calls = 0
     while calls < 100:
@@ -233,11 +233,24 @@ def test_a_changed_take_is_found_out(take: Path, tmp_path: Path) -> None:
     for file in take.parent.glob("take.*"):
         shutil.copy(file, tmp_path)
     x, _ = soundfile.read(take, dtype="float32")
-    x[700, 1] += 0.25
+    late = read_journal(tmp_path / "take.jsonl")[0]["late"]
+    x[700 + late, 1] += 0.25
     soundfile.write(tmp_path / "take.wav", x, 48000, "FLOAT")
     done = replay(tmp_path / "take.wav")
     assert done.difference == pytest.approx(0.25) and done.at == 700
     assert "differs from the recording by up to 0.25 (at 0.015 s)" in done.sentence
+
+
+def test_a_take_that_was_killed_is_replayed_as_far_as_it_goes(take: Path, tmp_path: Path) -> None:
+    """Neither the end of the output nor the journal's last line is there."""
+    for file in take.parent.glob("take.*"):
+        shutil.copy(file, tmp_path)
+    x, _ = soundfile.read(take, dtype="float32")
+    soundfile.write(tmp_path / "take.wav", x[:5000], 48000, "FLOAT")
+    lines = (tmp_path / "take.jsonl").read_text().splitlines()
+    (tmp_path / "take.jsonl").write_text("\n".join(lines[:-1]) + "\n")
+    done = replay(tmp_path / "take.wav")
+    assert done.difference == 0.0 and done.frames == 5000 // 128 * 128
 
 
 def test_another_bundle_is_refused_unless_it_is_asked_for(take: Path, fake: Path, tmp_path: Path) -> None:

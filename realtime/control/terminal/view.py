@@ -177,11 +177,21 @@ def start_lines(info: dict[str, Any], surfaces: Sequence[str]) -> list[str]:
     split: dict[str, float] = info.get("latency_ms", {})
     choice = [info[key] for key in ("engine_choice", "engine_hint") if info.get(key)]
     parts = " + ".join(f"{name} {value:.1f}" for name, value in split.items() if value)
-    latency = f"latency {sum(split.values()):.1f} ms = {parts}"
+    latency = f"latency {sum(split.values()):.1f} ms = {parts}" + _nested(info.get("latency"))
     granted = "granted: " + (", ".join(info.get("granted", ())) or "nothing")
     advice = [f"not granted: {sentence}" for sentence in info.get("advice", ())]
     kept = [f"the earlier take of that name is now {info['kept']}"] if info.get("kept") else []
     return [first, *choice, *kept, latency, granted, *advice, *surfaces, "Ctrl-C stops, ? lists the keys"]
+
+
+def _nested(latency: dict[str, float] | None) -> str:
+    """The two that the whole latency holds."""
+    if not latency:
+        return ""
+    return (
+        f"; the software alone, with its block, {latency['software']:.1f}, "
+        f"the model alone, with the block it must hear, {latency['model']:.1f}"
+    )
 
 
 def end_line(stats: dict[str, Any], output: str) -> str:

@@ -199,6 +199,23 @@ def test_a_take_holds_input_and_output_and_what_was_done(studio: Studio) -> None
     ]
 
 
+@BOTH
+@pytest.mark.parametrize("late", [1, 384, 5000])
+def test_the_output_lies_later_by_what_it_takes_to_the_plug(studio: Studio, ending: str, late: int) -> None:
+    tape = studio.roll(f"take.{ending}", late=lambda: late)
+    for _ in range(30):
+        studio.call()
+        time.sleep(0.005)  # written in several pieces
+    studio.stop(tape)
+    y, _ = soundfile.read(tape.path, dtype="float32")
+    played = len(y) - late
+    heard, said = np.concatenate(studio.heard)[-played:], np.concatenate(studio.said)[-played:]
+    assert np.abs(y[:played, 0] - heard).max() <= 1 / FULL_SCALE and not y[played:, 0].any()
+    assert np.abs(y[late:, 1] - said).max() <= 1 / FULL_SCALE and not y[:late, 1].any()
+    head, events = read_journal(studio.folder / "take.jsonl")
+    assert head["late"] == late and events[-1]["at"] == played
+
+
 def test_the_journal_is_never_behind_the_sound(studio: Studio) -> None:
     tape = studio.roll()
     for i in range(200):

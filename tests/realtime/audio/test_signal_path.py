@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,36 @@ def test_half_wet_half_dry_of_an_identity_is_the_identity(folder: Path, block: i
         path = SignalPath(engine(folder), RATE, block, Controls(mix=mix))
         peaks.append(int(np.argmax(np.abs(feed(path, x, block)))))
     assert peaks == [1000 + path.latency.total] * 3
+
+
+class Late:
+    """An engine that really lags by what its manifest says."""
+
+    def __init__(self, inner: Engine, samples: int) -> None:
+        self._inner, self._held = inner, np.zeros(samples, F32)
+        self.manifest = replace(inner.manifest, latency_samples=samples)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+    def decode(self, domain: int, out: np.ndarray, noise: np.ndarray | None = None) -> None:
+        self._inner.decode(domain, out, noise)
+        line = np.concatenate([self._held, out])
+        out[:], self._held = line[: len(out)], line[len(out) :]
+
+
+@pytest.mark.parametrize("block", [64, 128, 256, 441])
+@pytest.mark.parametrize("rate", [24000, 48000])
+def test_dry_and_wet_coincide_with_a_model_that_lags(folder: Path, rate: int, block: int) -> None:
+    x = np.zeros(24000, F32)
+    x[5000] = 0.5
+    peaks = []
+    for mix in (0.0, 0.5, 1.0):
+        late = Late(engine(folder, rate), 37)
+        path = SignalPath(late, RATE, block, controls=Controls(mix=mix))
+        peaks.append(int(np.abs(feed(path, x, block)).argmax()))
+        assert path.latency.model == 37 * RATE // rate
+    assert peaks == [5000 + path.latency.total] * 3
 
 
 @pytest.mark.parametrize("block", [16, 40, 128, 441])

@@ -85,11 +85,13 @@ def test_start_and_end_lines() -> None:
     info = {
         "input": "mic", "output": "out", "rate": 48000, "block": 256, "engine": "onnx",
         "latency_ms": {"io": 5.0, "model": 7.5},
+        "latency": {"model": 5.3, "software": 10.1, "device": 12.5},
         "granted": ["SCHED_FIFO 5"], "advice": ["locked memory: do this"], "engine_hint": "slower than it need be",
     }  # fmt: skip
     text = "\n".join(start_lines(info, ["OSC on 9100"]))
     for part in (
-        "latency 12.5 ms",
+        "latency 12.5 ms = io 5.0 + model 7.5",
+        "the software alone, with its block, 10.1, the model alone, with the block it must hear, 5.3",
         "slower than it need be",
         "granted: SCHED_FIFO 5",
         "not granted: locked memory: do this",
