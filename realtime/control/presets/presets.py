@@ -100,7 +100,8 @@ class Glide:
 # Threading model: see presets.py; everything here runs under its lock.
 #
 # Weights of domains need care. While any is above 0 they decide and `to` does not, so that on the way from one
-# domain to a blend, or back, `to` stands for a weight of 1: taken at the start, given back on arrival.
+# domain to a blend or to another domain `to` stands for a weight of 1: taken at the start, given back on arrival.
+# Two single domains are cross-faded over the glide's time by this, where `to` alone would only take `crossfade_ms`.
 
 
 _BLEND = "blend/"
@@ -157,7 +158,8 @@ class Recall:
         blended, will_blend = any(here), any(there)
         sounds = here if blended else self._alone(self._shared.get("to"))
         will_sound = there if will_blend else self._alone(values.get("to", 0.0))
-        if not glide or not (blended or will_blend) or self._too_many(sounds, will_sound):
+        stays = not (blended or will_blend) and sounds == will_sound
+        if not glide or stays or self._too_many(sounds, will_sound):
             self._weigh(there)
             return []
         if not blended:

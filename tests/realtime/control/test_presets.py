@@ -14,12 +14,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from export.bundle.bundle import Bundle
 from realtime.control.config_files import write_atomic
 from realtime.control.namespace import ERROR, Namespace
 from realtime.control.presets.files import snapshot
 from realtime.control.presets.presets import Presets, default_folder
+from realtime.dsp.controls import fill
+from realtime.dsp.signal_path import SignalPath
+from realtime.engines.onnx import OnnxEngine
 from realtime.shared.memory import SharedState
 from tests.realtime.control.oscclient import eventually
+from tests.realtime.fakebundle import write_fake_bundle
 from umtn.errors import UserError
 
 ROOT = Path(__file__).parents[3]
@@ -180,6 +185,54 @@ def test_from_a_domain_to_a_blend_and_back(
     assert weights(shared) == [0.5, 0.25, 0]
     presets.tick(time.monotonic() + 10.0)
     assert weights(shared) == [0, 0, 0] and shared.get("to") == 0
+
+
+def test_from_a_domain_to_another(namespace: Namespace, shared: SharedState, presets: Presets) -> None:
+    """`glide_ms` was not heard here: the domain changed at the start, within `crossfade_ms`."""
+    presets.save("strings")
+    shared.set("to", 2.0)
+    presets.save("winds")
+    shared.set("glide_ms", 2000.0)
+    presets.load("strings")
+    began = time.monotonic()
+    assert weights(shared) == [0, 0, 1]  # the same sound as before
+    for at, there in ((0.25, 0.12), (1.0, 0.5), (1.9, 0.95)):
+        presets.tick(began + at)
+        assert weights(shared) == pytest.approx([there, 0, 1 - there], abs=0.02)
+    presets.tick(began + 2.01)
+    assert (weights(shared), shared.get("to"), presets.gliding) == ([0, 0, 0], 0, False)
+    presets.load("strings")
+    assert weights(shared) == [0, 0, 0]  # nothing to glide: nothing to decode beside it
+
+
+def test_two_domains_glide_in_the_sound(
+    namespace: Namespace, shared: SharedState, presets: Presets, tmp_path: Path
+) -> None:
+    """The tone's third harmonic, which only the second decoder makes, comes in over all of the glide."""
+    path = SignalPath(
+        OnnxEngine(Bundle.open(write_fake_bundle(tmp_path / "fake.umtn", identity=True)), seed=0), 48000, 480
+    )
+    t = np.arange(480) / 48000
+    tone = (0.5 * np.sin(2 * np.pi * 400 * t)).astype(np.float32)  # whole periods: each block is the same
+    out, cells = np.empty(480, np.float32), shared.parameters
+    shared.set("to", 1.0)
+    presets.save("piano")
+    shared.set("to", 0.0)
+    shared.set("glide_ms", 2000.0)
+
+    def third(seconds: float, from_s: float = 0.0) -> float:
+        for i in range(round(seconds * 100)):
+            presets.tick(began + from_s + i / 100)
+            fill(path.controls, cells)
+            path.process(tone, out)
+        return float(abs(np.mean(out * np.exp(-2j * np.pi * 1200 * t))))
+
+    began = time.monotonic()
+    third(0.5)
+    presets.load("piano")
+    began = time.monotonic()
+    early, half, late = third(0.25), third(0.75, 0.25), third(1.5, 1.0)
+    assert early < 0.3 * late and 0.5 * late < half < 0.85 * late  # half the power is 0.71
 
 
 def test_audio_never_sees_a_state_in_between(
