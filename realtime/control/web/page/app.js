@@ -87,7 +87,10 @@ function figures(status) {
     by("load-bar").style.setProperty("--at", Math.min(load, 1));
     by("load-bar").classList.toggle("hot", load > 0.8);
   });
-  watch("status/xruns", (count) => by("xruns").classList.toggle("hot", count > 0));
+  watch("status/xruns", (count) => {
+    by("xruns").classList.toggle("hot", count > 0);
+    by("xruns").title = String(count); // where it is shortened
+  });
   watch("status/gate", (open) => document.body.classList.toggle("gated", !open && values.get("input/gate_db") > -100));
   watch("log", incidents);
   const rest = ["uptime", "load_max", "callback_p999_us", "block", "rate", "resets", "blend_max"];

@@ -82,17 +82,19 @@ function form(p) {
 // The bundles that the program knows of, in front of a field that is there for all others.
 function bundles(field) {
   const choice = make("select", { aria: { label: "Bundle" } });
+  let touched = false; // until then it shows what plays
   const other = () => { field.hidden = choice.value !== ""; };
   watch("bundles", (known) => {
-    const before = choice.options.length ? choice.value : null;
+    const before = choice.value;
     const options = known.map(({ name, load, plays }) => make("option", { value: load, textContent: plays ? `${name} (plays)` : name }));
     choice.replaceChildren(...options, make("option", { value: "", textContent: "Another file…" }));
-    const kept = before !== null && [...choice.options].some((o) => o.value === before);
-    choice.value = kept ? before : known.find(({ plays }) => plays)?.load ?? choice.options[0].value;
+    touched &&= [...choice.options].some((o) => o.value === before);
+    choice.value = touched ? before : known.find(({ plays }) => plays)?.load ?? choice.options[0].value;
     choice.hidden = !known.length;
     other();
   });
   choice.addEventListener("change", () => {
+    touched = true;
     other();
     if (!choice.value) field.focus();
   });

@@ -28,12 +28,8 @@ export function clock(seconds) {
   return s >= 3600 ? `${Math.floor(s / 3600)}:${pad(Math.floor(s / 60) % 60)}:${pad(s % 60)}` : `${Math.floor(s / 60)}:${pad(s % 60)}`;
 }
 
-// A count that may grow for ever in the place of four digits.
-export function counted(n) {
-  if (n < 1e4) return String(n);
-  const [share, unit] = n < 999500 ? [n / 1e3, "k"] : [n / 1e6, "M"];
-  return `${share < 99.95 ? share.toFixed(1) : Math.round(share)}${unit}`;
-}
+// A count that may grow for ever, in the place of four digits.
+export const counted = (n) => (n < 1e4 ? String(n) : n < 1e6 ? `${Math.floor(n / 1e3)}k` : `${Math.floor(n / 1e6)}M`);
 
 // One element, its properties and what is in it.
 export function make(tag, properties = {}, ...inside) {
