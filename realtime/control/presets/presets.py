@@ -20,7 +20,8 @@ import numpy as np
 from realtime.control.config_files import config_folder
 from realtime.control.namespace import VALUES, family_members
 from realtime.control.presets.autosave import LastState
-from realtime.control.presets.files import GLIDE, Library, checked_name, read_preset, to_toml
+from realtime.control.presets.files import GLIDE, Library, read_preset, to_toml
+from realtime.control.presets.names import checked_name
 from realtime.control.presets.trash import Trashed
 from realtime.shared.memory import PARAMETER_INDEX, SharedState
 from realtime.shared.parameters import Parameter

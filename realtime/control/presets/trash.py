@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from realtime.control.presets.files import is_name
+from realtime.control.presets.names import is_name
 from umtn.errors import UserError
 
 __all__ = ["FOLDER", "KEPT", "Trash", "Trashed"]
