@@ -26,7 +26,12 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def _register_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("evaluate", help="measure how a bundle or a checkpoint sounds")
-    parser.add_argument("model", type=Path, metavar="BUNDLE|CHECKPOINT")
+    parser.add_argument(
+        "model",
+        type=Path,
+        metavar="BUNDLE|CHECKPOINT",
+        help="a .umtn file, a shipped one's name, or a checkpoint's folder",
+    )
     parser.add_argument("--data", type=Path, required=True, help="paired data that training never saw")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write every figure here")
     parser.add_argument(

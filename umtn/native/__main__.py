@@ -7,15 +7,28 @@ one that was installed before its compiler, or sources that have changed since.
 
 from __future__ import annotations
 
+import argparse
 import sys
+from collections.abc import Sequence
 
+from realtime.options import SentenceParser, exit_code
 from umtn.native.build import KERNELS, CompilerError
 
 __all__ = ["main"]
 
 
-def main() -> int:
-    """0: every kernel is there; 1: one cannot be had here, which a sentence explains."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0: every kernel is there; 1: one cannot be had here, which a sentence explains; 2: bad input."""
+    parser = SentenceParser(
+        prog="python -m umtn.native",
+        description="Compile the native kernels that are missing, and say where each is. A minute, once; "
+        "a compiler (g++ or clang++) is wanted. There are no options.",
+        allow_abbrev=False,
+    )
+    return exit_code(lambda: _compile(parser.parse_args(arguments)))
+
+
+def _compile(options: argparse.Namespace) -> int:
     missing = 0
     for kernel in KERNELS:
         path = kernel.ready()
