@@ -28,6 +28,8 @@ def has_microphone() -> bool:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Play with the arguments of realtime.run; without any, choose what this machine can do."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if {"-h", "--help"} & set(given):
+        return run.main(given)
     if any(word.startswith("--in") for word in given) or has_microphone():
         return run.main([*([] if "--to" in given else ["--to", "strings"]), *given])
     OUTPUT.parent.mkdir(exist_ok=True)

@@ -209,7 +209,10 @@ class BundlePlayer:
 
 
 def open_player(path: Path, precision: str = "auto") -> Player:
-    """A checkpoint's folder, a bundle's file or a shipped one's name; UserError when it is neither. precision: as in BundlePlayer."""
+    """A checkpoint's folder, a bundle's file or a shipped one's name; UserError when it is none of them.
+
+    precision: as in BundlePlayer.
+    """
     if path.is_dir():
         if precision != "auto":
             raise UserError(f"--precision is for bundles; the checkpoint '{path}' plays in float32.")

@@ -9,11 +9,9 @@ from pathlib import Path
 __all__ = ["register"]
 
 RATE = 24_000
-SOUND_A_SECOND = (
-    20.0  # of one job at 24 kHz on an ordinary core; half as much where other work runs beside it
-)
+SOUND_A_SECOND = 10.0  # of one job at 24 kHz on an ordinary core, short scores; long ones go twice as fast
 EXAMPLES = """examples:
-  python -m umtn render data --minutes 24                  what `train --preset live` learns from: an evening's work
+  python -m umtn render data --minutes 24                  what `train --preset live` learns from: an hour or two
   python -m umtn render small --preset tiny-live --minutes 1 --instruments domains --fonts fluidr3
                                                            a first try: 8 minutes of sound, then
                                                            python -m umtn train --preset tiny-live --data small ...
@@ -63,8 +61,10 @@ def _register_render(subparsers: Subparsers) -> None:
     )
     fonts = "fluidr3, musescore, timgm6mb or .sf2/.sf3 files, separated by commas"
     parser.add_argument("--fonts", default="fluidr3,musescore", help=fonts)
-    instruments = "names separated by commas, or a group: domains (the 8 that are learned) or training (they and all that are "
-    instruments += "only heard; default)"
+    instruments = (
+        "names separated by commas, or a group: domains (the 8 that are learned) or training (they and "
+    )
+    instruments += "all that are only heard; default)"
     parser.add_argument("--instruments", default="training", help=instruments)
     parser.add_argument(
         "--score", type=Path, action="extend", nargs="+", default=[], metavar="FILE.mid", help="given scores"

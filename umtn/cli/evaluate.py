@@ -20,7 +20,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("--judge", choices=("pitch", "timbre", "both"), default="both")
     parser.add_argument("--minutes", type=float, default=10.0, help="for each judge (default: 10)")
     parser.add_argument("--out", type=Path, help="folder for the weights (default: inside the program)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
     parser.set_defaults(run=_train_judge)
 
 
