@@ -32,8 +32,11 @@ def bundle_named(name: str | Path) -> Path:
     """A bundle's file, or the shipped bundle of that name; UserError lists those."""
     from realtime.shared.audio_config import find_bundle
 
-    if Path(name).expanduser().is_dir():
+    path = Path(name).expanduser()
+    if path.is_dir():
         raise UserError(f"'{name}' is a folder; a bundle (NAME.umtn, or a shipped one's name) is wanted")
+    if not path.exists() and (len(path.parts) > 1 or path.suffix == ".umtn"):
+        raise UserError(f"no such file: '{name}'; a bundle (NAME.umtn, or a shipped one's name) is wanted")
     try:
         return find_bundle(str(name))
     except ValueError as error:

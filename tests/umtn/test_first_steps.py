@@ -60,7 +60,7 @@ def test_a_slip_in_a_bundles_name_is_told(
 def test_render_says_before_it_begins_how_much_sound_that_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = "--preset tiny-live --minutes 0.1 --instruments sine,analog --jobs 1".split()
+    words = ["--preset", "tiny-live", "--minutes", "0.1", "--instruments", "sine,analog", "--jobs", "1"]
     assert main(["render", str(tmp_path / "small"), *words]) == 0
     said = capsys.readouterr()
     first, last = said.out.splitlines()
@@ -89,7 +89,7 @@ def test_data_of_another_rate_are_refused_with_the_command_that_makes_them_right
     config = replace(preset("tiny-live"), domains=("sine",))
     with pytest.raises(UserError, match="at 24000 Hz, for the presets live, .*wants 8000 Hz") as refused:
         BatchSource(Dataset.open(folder), config, "train", 0)
-    command = str(refused.value).split("make them anew with: python -m umtn ")[1].rstrip(".")
+    command = str(refused.value).split("with --rate 8000: python -m umtn ")[1].rstrip(".")
     args = build_parser().parse_args(shlex.split(command))
     assert (args.out, args.rate, args.minutes) == (Path(f"{folder}-8000"), 8000, 0.2)
     assert args.instruments == "sine,analog"

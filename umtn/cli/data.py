@@ -9,7 +9,9 @@ from pathlib import Path
 __all__ = ["register"]
 
 RATE = 24_000
-SOUND_A_SECOND = 10.0  # of one job at 24 kHz on an ordinary core, short scores; long ones go twice as fast
+SOUND_A_SECOND = (
+    20.0  # of one job at 24 kHz on an ordinary core; half as much where other work runs beside it
+)
 EXAMPLES = """examples:
   python -m umtn render data --minutes 24                  what `train --preset live` learns from: an hour or two
   python -m umtn render small --preset tiny-live --minutes 1 --instruments domains --fonts fluidr3
@@ -91,6 +93,14 @@ def _rate(arguments: argparse.Namespace) -> int:
     return wanted
 
 
+def _about(minutes: float) -> str:
+    return (
+        "a minute of work at most"
+        if minutes < 1
+        else f"roughly {round(minutes)} to {round(2 * minutes)} minutes of work"
+    )
+
+
 def _run_render(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
@@ -115,7 +125,7 @@ def _run_render(arguments: argparse.Namespace) -> int:
     print(
         f"{score_min:.1f} minutes of score x {parts} parts (instruments, each with every font) = "
         f"{sound_min:.0f} minutes of sound at {rate} Hz, {sound_min * 60 * rate * 2 / 1e6:.0f} MB; "
-        f"roughly {max(1, round(work_min))} minutes of work",
+        f"{_about(work_min)}",
         flush=True,
     )
     shape = "{desc} {percentage:3.0f}%|{bar}| {n:.1f} of {total:.1f} minutes of sound [{elapsed}, {remaining} left]"
