@@ -56,8 +56,8 @@ class BatchSource:
         if data.sample_rate != config.sample_rate:
             raise UserError(
                 f"The data are at {data.sample_rate} Hz, for {presets_at(data.sample_rate)}, and the preset "
-                f"'{config.preset}' wants {config.sample_rate} Hz; render or prepare them with --rate {config.sample_rate}: "
-                f"{data.command_at(config.sample_rate)}"
+                f"'{config.preset}' wants {config.sample_rate} Hz; render or prepare them with "
+                f"--rate {config.sample_rate}: {data.command_at(config.sample_rate)}"
             )
         missing = [d for d in config.training.learning or config.domains if d not in data.domains]
         if missing:
