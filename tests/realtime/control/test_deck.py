@@ -54,7 +54,7 @@ def test_the_bundles_to_choose_from(
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"")
     monkeypatch.setattr("realtime.control.actions.BUNDLES", shipped)
-    monkeypatch.setattr("realtime.options.BUNDLES", shipped)
+    monkeypatch.setattr("realtime.shared.audio_config.BUNDLES", shipped)
     session.config = AudioConfig(str(own / "b.umtn"))
     names = [("big", "big"), ("live", "live"), ("b", str(own / "b.umtn")), ("a", str(own / "a.umtn"))]
     found = namespace.bundles()
