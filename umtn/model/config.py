@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from umtn.errors import UserError, advice
-from umtn.model.pitch_encoder import PitchLatent
 
 __all__ = [
     "AdversaryConfig",
@@ -22,12 +21,40 @@ __all__ = [
     "HeardEncoderConfig",
     "LiveDecoderConfig",
     "PitchEncoderConfig",
+    "PitchLatent",
     "TrainingConfig",
     "WaveEncoderConfig",
     "WaveNetConfig",
 ]
 
 DOMAINS = ("strings", "piano", "winds", "organ", "voice", "brass", "plucked", "mallets")
+
+
+# The layout of the pitch encoder's latent: what every channel of z means.
+#
+#     [ activation P | cents P | free K * P | room G ]
+#
+# `activation` are logits of "this pitch sounds", `cents` the deviation from equal temperament in semitones,
+# the free channels carry what the decoders find useful for each pitch (level, attack), `room` what belongs to
+# no pitch (overall loudness, breath, noise).
+
+
+@dataclass(frozen=True)
+class PitchLatent:
+    """Sizes of the parts; pitches are MIDI note numbers from `lowest`."""
+
+    lowest: int = 28
+    pitches: int = 76
+    free: int = 2
+    room: int = 16
+
+    @property
+    def channels(self) -> int:
+        return (2 + self.free) * self.pitches + self.room
+
+    @property
+    def per_pitch(self) -> int:
+        return 2 + self.free
 
 
 @dataclass(frozen=True)
