@@ -23,13 +23,13 @@ from tests.realtime.fakebundle import write_fake_bundle
 from umtn.errors import UserError
 
 
-@saved("test fact")
+@saved("test Fact")
 @dataclass(frozen=True)
 class Fact:
     number: int
 
 
-@saved("test part")
+@saved("test Part")
 @dataclass
 class Part:
     """Something with one of everything."""
