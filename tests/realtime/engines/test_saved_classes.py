@@ -54,10 +54,9 @@ def _load(name: str, get: Callable[[str], Bundle], folder: Path) -> SignalPath:
         bundle, engine = get("live_bundle"), "live-cpu"
     elif name == "torchscript":
         pytest.importorskip("torch")
-        from tests.export.toys import export_toy
+        from tests.realtime.engines.test_torchscript import scripted_bundle
 
-        toy = export_toy(folder / "script", "tiny-live", ("strings", "piano"), "--torchscript")
-        bundle, engine = Bundle.open(toy.bundle), "torchscript"
+        bundle, engine = scripted_bundle(folder), "torchscript"
     else:
         pytest.importorskip("numba") if name == "numba" else None
         if name != "numba" and not wavenet_kernel():
@@ -79,7 +78,7 @@ def _walked(root: object) -> set[str]:
     return {node["class"] for node in nodes if node["kind"] == "object"}
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("name", ENGINES)
 def test_each_engine_and_all_of_a_path_has_ids(
     name: str, request: pytest.FixtureRequest, tmp_path: Path
