@@ -106,7 +106,7 @@ class _Performance:
         bundle: Path | None,
         done: Replayed,
     ) -> None:
-        self._folder, self._sound, self._done = path.parent, sound, done
+        self._file, self._sound, self._done = path, sound, done
         self._whole = path.suffix.lower() == ".flac"
         self._engine = str(head["engine"])
         self._events = [e for e in events if "end" not in e]
@@ -117,13 +117,13 @@ class _Performance:
         self._cells = default_cells()
         put(self._cells, _known(head["parameters"], done))
         self._player = Player(self._path(head, bundle))
-        restore(self._player, self._folder / str(head["state"]))
+        self._restore(self._player, head)
         self._out = np.zeros(MAX_CALL, np.float32)
         if head.get("unsaved"):
             done.notes.append(
                 f"the state of {', '.join(head['unsaved'])} was not kept: a difference is to be expected"
             )
-        if bundle is not None:
+        if bundle is not None and _sha256(bundle) != head["sha256"]:
             done.notes.append(f"played with {bundle}, not with {head['bundle']}: it cannot be the same")
 
     def _path(self, about: dict[str, Any], other: Path | None = None) -> SignalPath:
@@ -139,6 +139,15 @@ class _Performance:
         name, precision = str(about.get("engine", self._engine)), str(about.get("precision", "auto"))
         engine = load_engine(Bundle.open(file), name, precision=precision, live=False)
         return SignalPath(engine, self._sound.samplerate, self._length)
+
+    def _restore(self, root: Player | SignalPath, about: dict[str, Any]) -> None:
+        """The state that the journal names. UserError: what is wrong with it, and what can be had without it."""
+        try:
+            restore(root, self._file.parent / str(about["state"]))
+        except UserError as error:
+            raise UserError(
+                f"{error}; what was played can still be translated anew: --in {self._file} --channel 1"
+            ) from None
 
     def render(self, target: Any) -> None:
         flush_denormals()
@@ -208,7 +217,7 @@ class _Performance:
 
     def _swap(self, about: dict[str, Any]) -> None:
         path = self._path(about)
-        restore(path, self._folder / str(about["state"]))
+        self._restore(path, about)
         old, new = self._player.path.engine.manifest, path.engine.manifest
         same = old.latent_channels == new.latent_channels
         map_ = DomainMap([d.id for d in old.domains], [d.id for d in new.domains], same)

@@ -1,13 +1,13 @@
 """A snapshot (snapshot.py) as a file, and from the file into an object that was constructed the same way.
 
 What is there already is filled in place: the buffers of an engine stay the buffers that it is bound to. What
-is missing, or of another shape, is made. Classes are looked up only in this program's own packages.
+is missing, or of another shape, is made. A class is what has the id that the file names
+(realtime.shared.saved_classes): nothing is imported, whatever the file says.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 import os
 import zipfile
@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from realtime.engines.state import Stateful
-from realtime.recording.snapshot import PACKAGES, Pause, Plan, address, kind_of, root_array
+from realtime.recording.snapshot import Pause, Plan, address, kind_of, root_array
+from realtime.shared.saved_classes import class_of, renamed_in
 from umtn.errors import UserError
 
 __all__ = ["restore", "save"]
@@ -159,13 +160,13 @@ class _Restorer:
         before = {} if live is _MISSING or type(live) is not class_ else dict(live.__dict__)
         made = live if before and not frozen else object.__new__(class_)
         self._done(number, made)
-        for name, saved in node["fields"].items():
+        for name, saved in _fields(node).items():
             old = before.pop(name, _MISSING)
             value = self._value(saved)
             if value is not _MISSING and (made is not live or value is not old):
                 object.__setattr__(made, name, value)
-        for name in before if made is live else ():
-            object.__delattr__(made, name)
+        for name, value in before.items() if made is not live else ():
+            object.__setattr__(made, name, value)  # whoever saved it did not have this yet
         return made
 
     def _list(self, number: int, node: dict[str, Any], live: Any) -> list[Any]:
@@ -216,7 +217,7 @@ def _places(node: dict[str, Any], live: Any) -> list[tuple[Any, Any]]:
     kind = node["kind"]
     if kind == "object":
         now = live.__dict__
-        return [(saved, now[name]) for name, saved in node["fields"].items() if name in now]
+        return [(saved, now[name]) for name, saved in _fields(node).items() if name in now]
     if kind == "dict":
         return [
             (saved, live[key]) for key, saved in node["items"] if not isinstance(key, dict) and key in live
@@ -228,14 +229,18 @@ def _places(node: dict[str, Any], live: Any) -> list[tuple[Any, Any]]:
     return []
 
 
-def _class(name: str) -> type:
-    """module:qualified.name, of this program only."""
-    module, _, path = name.partition(":")
-    if module.split(".")[0] not in PACKAGES:
-        raise TypeError(f"{name} is none of this program's classes")
-    found: Any = importlib.import_module(module)
-    for part in path.split("."):
-        found = getattr(found, part)
-    if not isinstance(found, type):
-        raise TypeError(f"{name} is no class")
+def _class(name: Any) -> type:
+    """Of this id, or of the place in the source that older files name instead."""
+    found = class_of(name) if isinstance(name, str) else None
+    if found is None:
+        raise UserError(
+            f"the state of {str(name)[:80]!r}, which is none of this program's classes: another version wrote it, "
+            "and only that one goes on from it"
+        )
     return found
+
+
+def _fields(node: dict[str, Any]) -> dict[str, Any]:
+    """The saved attributes by the names that they have today."""
+    renamed = renamed_in(_class(node["class"]))
+    return {renamed.get(name, name): saved for name, saved in node["fields"].items()}

@@ -14,6 +14,7 @@ from realtime.engines.wavenet import native_loop
 from realtime.engines.wavenet.native_loop import NativeLoop
 from realtime.engines.wavenet.sample_loop import NumpyLoop, SampleLoop
 from realtime.engines.wavenet.weights import Calibration, WavenetWeights, mulaw_table
+from realtime.shared.saved_classes import saved
 from umtn.errors import UserError
 
 if TYPE_CHECKING:
@@ -145,6 +146,7 @@ LEAST_STEPS = 20  # a busy machine interrupts some of them
 SAME_SHARE = 0.999  # of the probe's samples that an exact loop must draw alike
 
 
+@saved("loop-choice")
 @dataclass(frozen=True)
 class Choice:
     """How the decoders run here, and what that costs."""

@@ -23,6 +23,7 @@ from realtime.engines.live.weights import DecoderWeights, MouthWeights
 from realtime.engines.state import Kept
 from realtime.engines.wavenet.sample_loop import LoopMemory, SampleLoop
 from realtime.engines.wavenet.weights import WavenetWeights
+from realtime.shared.saved_classes import saved
 from umtn.errors import UserError
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def _emphasis(data: bytes, name: str) -> tuple[float, float]:
     return emphasis, drive
 
 
+@saved("emphasis")
 class Emphasis:
     """umtn.model.companding between arrays [1, N] that stay where they are, N a multiple of hop."""
 
@@ -145,6 +147,7 @@ class Emphasis:
             self._last[1] = out[0, here.stop - 1]
 
 
+@saved("guide-front")
 class Front(Together):
     """All before the loop: the latent -> `told` [1, D, T] and `guide` [1, N]."""
 
@@ -194,6 +197,7 @@ class Front(Together):
         return ""
 
 
+@saved("guided-decoder")
 class GuidedVoice(Together):
     """See `Part`: front, loop of one stream, and what is settled."""
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from export.bundle.safetensors import checked_floats, read_safetensors, told_about
+from realtime.shared.saved_classes import saved
 from umtn.errors import UserError
 
 __all__ = ["Calibration", "Steps", "WavenetWeights", "mulaw_table"]
@@ -37,6 +38,7 @@ class Steps:
     classify: np.ndarray
 
 
+@saved("calibration")
 @dataclass(frozen=True)
 class Calibration:
     """Largest magnitudes seen on real data, per channel; shapes as in `Steps`. One number a layer does as well.
@@ -89,6 +91,7 @@ def _steps(maxima: np.ndarray, shape: tuple[int, ...], levels: int) -> np.ndarra
     return np.ascontiguousarray(np.sqrt(np.maximum(each, 1e-3 * layer) * layer) / levels, np.float32)
 
 
+@saved("wavenet-weights")
 @dataclass(frozen=True)
 class WavenetWeights:
     """One decoder, checked. Arrays are float32 and contiguous; `arrays` holds them under PyTorch's names."""

@@ -18,21 +18,18 @@ from realtime.engines import load_engine
 from realtime.engines.state import Stateful
 from realtime.recording.restore import restore, save
 from realtime.recording.snapshot import Plan, Stale
+from realtime.shared.saved_classes import saved
 from tests.realtime.fakebundle import write_fake_bundle
 from umtn.errors import UserError
 
 
-@pytest.fixture(autouse=True)
-def _these_classes_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("snapshot", "restore"):
-        monkeypatch.setattr(f"realtime.recording.{module}.PACKAGES", ("realtime", __name__.split(".")[0]))
-
-
+@saved("test Fact")
 @dataclass(frozen=True)
 class Fact:
     number: int
 
 
+@saved("test Part")
 @dataclass
 class Part:
     """Something with one of everything."""
