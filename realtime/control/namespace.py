@@ -167,9 +167,10 @@ def list_route(space: Namespace, family: Family) -> Route:
         if len(arguments) > space.latent_channels:
             text = f"{family.address} takes up to {space.latent_channels} numbers, but {len(arguments)} came"
             return [(ERROR, (f"{text}; nothing was set",))]
-        if not all(isinstance(a, (int, float)) and math.isfinite(a) for a in arguments):
-            return [(ERROR, (_first_bad(family, arguments),))]
-        numbers = np.array(arguments, np.float64)
+        try:
+            numbers = np.array([as_number(f"{family.address}/{i}", a) for i, a in enumerate(arguments)])
+        except BadValue as error:
+            return [(ERROR, (str(error),))]
         clipped = np.clip(numbers, family.low, family.high)
         space.shared.parameters[space.cells_of(family)][: len(clipped)] = clipped
         outside = int((clipped != numbers).sum())
@@ -181,16 +182,6 @@ def list_route(space: Namespace, family: Family) -> Route:
         return [(ERROR, (text,))]
 
     return route
-
-
-def _first_bad(family: Family, arguments: Sequence[object]) -> str:
-    """Which number of a list is none."""
-    try:
-        for i, argument in enumerate(arguments):
-            as_number(f"{family.address}/{i}", argument)
-    except BadValue as error:
-        return str(error)
-    return f"{family.address} takes numbers; nothing was set"
 
 
 def status_route(space: Namespace, status: Status) -> Route:
