@@ -11,6 +11,7 @@ import dataclasses
 import json
 import os
 import zipfile
+import zlib
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,8 @@ def restore(root: Any, path: Path) -> None:
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             structure, data = bytes(file["structure"]).decode(), file["data"]
+        if data.dtype != np.uint8 or data.ndim != 1:
+            raise ValueError(f"bytes were wanted, not {data.dtype} {list(data.shape)}")
         nodes = [json.loads(line) for line in structure.split("\n")]
         _Restorer(nodes, data).into(root)
     except UserError as error:
@@ -58,6 +61,12 @@ def restore(root: Any, path: Path) -> None:
         AttributeError,
         zipfile.BadZipFile,
         ValueError,
+        ImportError,
+        OverflowError,
+        MemoryError,
+        RecursionError,
+        EOFError,
+        zlib.error,
     ) as error:
         raise UserError(
             f"{path} does not hold the state of what is played here ({type(error).__name__}: {error}); "
@@ -115,11 +124,11 @@ class _Restorer:
         return made
 
     def _array(self, number: int, node: dict[str, Any], live: Any) -> np.ndarray:
-        shape, dtype = tuple(node["shape"]), np.dtype(node["dtype"])
+        shape, dtype = tuple(node["shape"]), _dtype(node["dtype"])
         fits = live is not _MISSING and live.shape == shape and live.dtype == dtype
         if "base" in node:
             return self._view(number, node, live if fits else _MISSING)
-        saved = np.ndarray(shape, dtype, self._data.data, node["at"])
+        saved = np.ndarray(shape, dtype, self._data.data, _offset(node["at"]))
         if fits and root_array(live) is live:
             live[...] = saved
             return self._done(number, live)
@@ -127,11 +136,11 @@ class _Restorer:
 
     def _view(self, number: int, node: dict[str, Any], live: Any) -> np.ndarray:
         base = self._node(node["base"])
-        strides, offset = tuple(node["strides"]), node["offset"]
+        strides, offset = tuple(node["strides"]), _offset(node["offset"])
         same = live is not _MISSING and root_array(live) is base and live.strides == strides
         if same and address(live) - address(base) == offset:
             return self._done(number, live)
-        view = np.ndarray(tuple(node["shape"]), node["dtype"], base.data, offset, strides)
+        view = np.ndarray(tuple(node["shape"]), _dtype(node["dtype"]), base.data, offset, strides)
         return self._done(number, view)
 
     def _stateful(self, number: int, node: dict[str, Any], live: Any) -> Stateful:
@@ -143,7 +152,10 @@ class _Restorer:
                 f"({live.state_bytes} bytes) plays here; only the same bundle, engine, precision and instruction "
                 "set go on from it"
             )
-        live.load_state(self._data[node["at"] : node["at"] + node["bytes"]])
+        kept = self._data[_offset(node["at"]) : node["at"] + node["bytes"]]
+        if len(kept) != live.state_bytes:
+            raise ValueError("a state that breaks off")
+        live.load_state(kept)
         return self._done(number, live)
 
     def _random(self, number: int, node: dict[str, Any], live: Any) -> np.random.Generator:
@@ -227,6 +239,21 @@ def _places(node: dict[str, Any], live: Any) -> list[tuple[Any, Any]]:
     if kind == "array" and "base" in node and list(live.shape) == node["shape"]:
         return [({"node": node["base"]}, root_array(live))]
     return []
+
+
+def _dtype(name: str) -> np.dtype[Any]:
+    """Of numbers: what a file says of objects would be taken for their addresses."""
+    dtype = np.dtype(name)
+    if dtype.hasobject:
+        raise TypeError("an array of objects")
+    return dtype
+
+
+def _offset(at: int) -> int:
+    """numpy asks whether an array ends in its memory, and not whether it begins there."""
+    if type(at) is not int or at < 0:
+        raise ValueError(f"an array that begins at {at}")
+    return at
 
 
 def _class(name: Any) -> type:

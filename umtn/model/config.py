@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -265,6 +266,15 @@ class Config:
         return typing.cast(Config, _build(Config, data, "config"))
 
 
+_PLAIN: dict[Any, Callable[[Any], bool]] = {
+    bool: lambda value: isinstance(value, bool),
+    int: lambda value: type(value) is int,
+    float: lambda value: type(value) in (int, float) and abs(value) < 1e300,  # not NaN, not true
+    str: lambda value: isinstance(value, str),
+}
+_NAMED = {bool: "true or false", int: "a whole number", float: "a finite number", str: "a text"}
+
+
 def _build(cls: Any, data: Any, where: str) -> Any:
     """A dataclass from plain JSON; an unknown key is an error that names the nearest known one."""
     if not isinstance(data, dict):
@@ -291,6 +301,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return _build(kinds[kind], value, where)
     if choices and isinstance(value, dict):  # or nothing
         return _build(choices[0], value, where)
+    if hint in _PLAIN and not _PLAIN[hint](value):
+        raise UserError(f"{where} should be {_NAMED[hint]}, but is {str(value)[:60]}.")
     if isinstance(value, list):
         return tuple(_build(choices[0], item, where) if choices else item for item in value)
     return value

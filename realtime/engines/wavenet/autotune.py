@@ -131,6 +131,12 @@ class Probed(NamedTuple):
             )
         if weights.guided:
             told, guide, drawn = (probe[f"{part}.{domain}"] for part in ("told", "guide", "drawn"))
+            for part, classes in (("guide", guide), ("drawn", drawn)):
+                if not ((classes >= 0) & (classes < weights.classes)).all():
+                    raise UserError(
+                        f"{bundle}: {part}.{domain} of its probe has classes beyond 0 to {weights.classes - 1}; "
+                        "export the bundle again"
+                    )
             return cls(told, probe["noise"], guide, drawn)
         table = mulaw_table(weights.classes)[1:]  # class 0 is never drawn
         drawn = np.abs(probe[f"audio.{domain}"][:, None] - table).argmin(axis=1).astype(np.int32) + 1
@@ -204,10 +210,19 @@ class Contest:
         if name in ("fp32", "numba"):
             return self._choice(exact, 0.0), exact
         loops = self._make("native", name)
-        nats = max(
-            divergence(a, b, p.latent, p.noise, p.guide)
-            for a, b, p in zip(exact, loops, self.probed, strict=True)
+        nats = float(
+            np.max(  # not Python's, which passes over a NaN that comes second
+                [
+                    divergence(a, b, p.latent, p.noise, p.guide)
+                    for a, b, p in zip(exact, loops, self.probed, strict=True)
+                ]
+            )
         )
+        if not np.isfinite(nats):
+            raise UserError(
+                f"{name} of {self.bundle.path.name} says nothing that fp32 says (its distributions are not finite); "
+                "use --precision fp32"
+            )
         return self._choice(loops, nats), loops
 
     def _make(self, kind: str, precision: str) -> list[SampleLoop]:
@@ -228,7 +243,7 @@ class Contest:
         _, classes, _ = play(loop, probed.latent, probed.noise, guide=probed.guide)
         same = float((classes == probed.classes).mean())
         loop.reset()
-        if same < SAME_SHARE:
+        if not same >= SAME_SHARE:
             raise UserError(
                 f"the engine wavenet-cpu ({loop.name}) draws other samples than the probe of "
                 f"{self.bundle.path.name} for {domain} ({100 * same:.1f} % alike): weights and graph disagree, "
