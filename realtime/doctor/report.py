@@ -59,8 +59,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def examine(options: argparse.Namespace, bundle: Path) -> list[Finding]:
     """Everything, in the order of the page."""
     from realtime.doctor.engines import engines
-    from realtime.doctor.machine import machine
-    from realtime.doctor.ports import ports
+    from realtime.doctor.machine import machine, ports
     from realtime.doctor.sound import sound
 
     found = sound(options.input, options.output, options.rate)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from realtime.audio.devices import Device
-from realtime.doctor import cost, machine, ports, sound
+from realtime.doctor import cost, machine, sound
 from realtime.doctor import report as doctor
 from realtime.doctor.finding import Finding, ok, page, stop, warn, would_stop
 from realtime.engines.select import UNCOMPILED
@@ -142,16 +142,16 @@ def test_a_port_is_free_ours_or_taken() -> None:
         tcp.bind(("127.0.0.1", 0))
         tcp.listen(1)
         taken, page_port = udp.getsockname()[1], tcp.getsockname()[1]
-        assert not ports.port_free("127.0.0.1", taken, udp=True)
-        assert not ports.port_free("127.0.0.1", page_port, udp=False)
-        assert not ports.is_session("127.0.0.1", taken)  # it does not answer
-        found = ports.ports("127.0.0.1", taken)[0]
+        assert not machine.port_free("127.0.0.1", taken, udp=True)
+        assert not machine.port_free("127.0.0.1", page_port, udp=False)
+        assert not machine.is_session("127.0.0.1", taken)  # it does not answer
+        found = machine.ports("127.0.0.1", taken)[0]
         assert found.level == "stop" and found.mend.startswith(f"--osc-port {taken + 1}")
-    assert ports.port_free("127.0.0.1", taken, udp=True) and ports.port_free(
+    assert machine.port_free("127.0.0.1", taken, udp=True) and machine.port_free(
         "127.0.0.1", page_port, udp=False
     )
-    assert [f.level for f in ports.ports("127.0.0.1", 0)] == ["ok"]
-    assert ports.judge_port("UDP", "OSC", 65535, False, False, "--osc-port").mend.startswith(
+    assert [f.level for f in machine.ports("127.0.0.1", 0)] == ["ok"]
+    assert machine.judge_port("UDP", "OSC", 65535, False, False, "--osc-port").mend.startswith(
         "--osc-port 65534"
     )
 
@@ -165,7 +165,7 @@ def test_a_running_session_is_known_as_ours() -> None:
     server = OscServer(Namespace(shared, ("strings",)), "127.0.0.1", 0)
     server.start()
     try:
-        finding = ports.ports("127.0.0.1", int(server.port))[0]
+        finding = machine.ports("127.0.0.1", int(server.port))[0]
         assert finding.level == "warn" and "a session of this program" in finding.text
     finally:
         server.stop()

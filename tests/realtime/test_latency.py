@@ -20,8 +20,7 @@ import pytest
 
 from realtime.audio.devices import Device
 from realtime.latency import measure
-from realtime.latency.measure import stream_settings
-from realtime.latency.sequence import judge, listen, maximum_length_sequence, order_for
+from realtime.latency.measure import judge, listen, maximum_length_sequence, order_for, stream_settings
 from realtime.shared.latency_store import loops, remember_loop, store_path, stored_loop_ms
 from umtn.errors import UserError
 

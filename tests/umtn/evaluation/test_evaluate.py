@@ -16,10 +16,9 @@ from umtn.cli import evaluate as cli_evaluate
 from umtn.data.compose import compose
 from umtn.data.dataset import Dataset
 from umtn.errors import UserError
-from umtn.evaluation.evaluate import evaluate
+from umtn.evaluation.evaluate import Judges, evaluate
 from umtn.evaluation.material import Material
 from umtn.evaluation.report import table
-from umtn.evaluation.score_row import Judges
 from umtn.model import checkpoint
 from umtn.model.checkpoint import Progress
 from umtn.model.presets import preset

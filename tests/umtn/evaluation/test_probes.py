@@ -12,8 +12,8 @@ from umtn.data.dataset import Dataset
 from umtn.data.score import Note, Score
 from umtn.errors import UserError
 from umtn.evaluation import signal_metrics
-from umtn.evaluation.latent_probes import domain_accuracy, frechet, pitch_f1
 from umtn.evaluation.material import Material, base_of, in_a_room
+from umtn.evaluation.robustness import domain_accuracy, frechet, pitch_f1
 from umtn.evaluation.signal_metrics import attack_s, fresh_onsets_s
 
 RATE = 24_000
