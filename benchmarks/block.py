@@ -64,7 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the figures; exit code 2 and one sentence for bad input."""
     parser = SentenceParser(prog="python -m benchmarks", description=__doc__.split("\n")[0])
     parser.add_argument("--bundle", default=DEFAULT_BUNDLE, help="a .umtn file or a shipped one's name")
-    parser.add_argument("--engine", default="auto")
+    parser.add_argument(
+        "--engine", default="auto", help="what computes the model: auto, onnx... (default: auto)"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     parser.add_argument("--latency", action="store_true", help="impulse through jackd's dummy driver")
     parser.add_argument(

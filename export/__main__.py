@@ -27,14 +27,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 done, 1 the bundle differs from its checkpoint, 2 the input was wrong, 130 interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     from umtn.errors import UserError  # torch-free
+    from umtn.missing import needs_training_packages
 
     try:
         if words[:1] == ["verify"]:
             verified = _verify_options().parse_args(words[1:])
-            with _one_thread():
+            with needs_training_packages(), _one_thread():
                 return _verify(verified)
         exported = _export_options().parse_args(words)
-        with _one_thread():
+        with needs_training_packages(), _one_thread():
             return _export(exported)
     except (UserError, BundleError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -72,7 +73,9 @@ def _export_options() -> argparse.ArgumentParser:
         epilog="python -m export verify NAME.umtn [--checkpoint CHECKPOINT] compares the two.",
     )
     parser.add_argument("checkpoint", type=Path, help="folder that `python -m umtn train` wrote")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="NAME.umtn")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="NAME.umtn", help="the bundle to write"
+    )
     parser.add_argument(
         "--torchscript",
         action="store_true",
@@ -105,11 +108,11 @@ def _verify_options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m export verify", description="Compare a bundle with its checkpoint."
     )
-    parser.add_argument("bundle", type=Path, metavar="NAME.umtn")
+    parser.add_argument("bundle", metavar="NAME.umtn", help="a bundle, or a shipped one's name")
     parser.add_argument(
         "--checkpoint",
         type=Path,
-        help="without it only the bundle's own parts are compared",
+        help="the folder it was made from; without it only the bundle's own parts are compared",
     )
     return parser
 
@@ -155,7 +158,9 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    bundle = Bundle.open(options.bundle)
+    from realtime.shared.audio_config import bundle_named
+
+    bundle = Bundle.open(bundle_named(options.bundle))
     from export.verify import format_table, verify
     from umtn.model.checkpoint import load
 

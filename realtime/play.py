@@ -32,6 +32,8 @@ def has_microphone() -> bool:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Play with the arguments of realtime.run; without any, choose what this machine can do."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if {"-h", "--help"} & set(given):
+        return run.main(given)
     code = _play(given)
     if code == 0:
         print(f"Next, type:  {command('play --in mic --to strings')}", flush=True)

@@ -9,6 +9,7 @@ import sys
 
 from umtn.cli import add_domain, data, evaluate, experiments, train, translate
 from umtn.errors import UserError
+from umtn.missing import needs_training_packages
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -24,7 +25,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command; -> exit code, 2 for bad input."""
     args = build_parser().parse_args(argv)
     try:
-        args.run(args)
+        with needs_training_packages():
+            args.run(args)
         sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

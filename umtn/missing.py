@@ -8,9 +8,22 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["command", "in_place", "is_ours", "neighbour", "pip_install", "require", "sentence"]
+from umtn.errors import UserError
+
+__all__ = [
+    "command",
+    "in_place",
+    "is_ours",
+    "needs_training_packages",
+    "neighbour",
+    "pip_install",
+    "require",
+    "sentence",
+]
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS = ("umtn", "export", "realtime")
@@ -64,6 +77,17 @@ def require(*modules: str) -> None:
 def is_ours(error: ModuleNotFoundError) -> bool:
     """Whether a file of this program's own is missing: a fault, and nothing that pip would mend."""
     return (error.name or "").split(".")[0] in OURS
+
+
+@contextmanager
+def needs_training_packages() -> Iterator[None]:
+    """UserError that says how to install them, where a package is missing that only training and export need."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if not error.name or is_ours(error):
+            raise
+        raise UserError(sentence(error.name, "train")) from None
 
 
 def pip_install(extra: str = "") -> str:

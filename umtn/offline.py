@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from realtime.shared.audio_config import bundle_named
 from umtn.errors import UserError
 from umtn.model.config import Config, TrainingConfig
 from umtn.model.translator import Translator
@@ -208,7 +209,10 @@ class BundlePlayer:
 
 
 def open_player(path: Path, precision: str = "auto") -> Player:
-    """A checkpoint's folder or a bundle's file; UserError when it is neither. precision: as in BundlePlayer."""
+    """A checkpoint's folder, a bundle's file or a shipped one's name; UserError when it is none of them.
+
+    precision: as in BundlePlayer.
+    """
     if path.is_dir():
         if precision != "auto":
             raise UserError(f"--precision is for bundles; the checkpoint '{path}' plays in float32.")
@@ -222,9 +226,7 @@ def open_player(path: Path, precision: str = "auto") -> Player:
             "hardware": progress.hardware,
         }
         return CheckpointPlayer(checkpoint.load(path), path.name, facts)
-    if not path.exists():
-        raise UserError(f"'{path}' does not exist; a bundle (NAME.umtn) or a checkpoint's folder is wanted.")
-    return BundlePlayer(path, precision)
+    return BundlePlayer(bundle_named(path), precision)
 
 
 # A `live` bundle's tones without its breath: what guided WaveNets follow.

@@ -46,6 +46,9 @@ class Presets:
         """In the order of the show."""
         return ["Opening", "Glass strings", "Solo winds", "Low organ", "Choir, far away", "Finale"]
 
+    def undoable(self) -> None:
+        """Nothing was saved over."""
+
 
 class Midi:
     """A small controller, learned."""

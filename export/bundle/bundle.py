@@ -252,7 +252,7 @@ def _check_hash(name: str, got: str, wanted: str) -> None:
 
 
 def agreed(probe: Mapping[str, np.ndarray], domain: str) -> int:
-    """For how many samples of the probe every right engine draws the same."""
+    """For how many samples of the probe every right engine plays the same."""
     count = probe.get(f"agreed.{domain}")
     return len(probe["audio"]) if count is None else int(count[0])
 
@@ -270,6 +270,7 @@ def _check_probe(file: str, manifest: Manifest, probe: dict[str, np.ndarray]) ->
             width = max((1, *probe[f"told.{domain.id}"].shape[:1]))
             wanted[f"told.{domain.id}"] = (width, samples // manifest.hop)
             classes += [f"guide.{domain.id}", f"drawn.{domain.id}"]
+        if f"told.{domain.id}" in probe or f"agreed.{domain.id}" in probe:
             counts.append(f"agreed.{domain.id}")
     wanted |= dict.fromkeys(classes, (samples,)) | dict.fromkeys(counts, (1,))
     for name in wanted.keys() ^ probe.keys():

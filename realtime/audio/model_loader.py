@@ -96,6 +96,9 @@ def describe(path: SignalPath, bundle: Path) -> dict[str, Any]:
         "model_block": manifest.block,
         "room": None if path.room is None else [path.room.encoder, path.room.decoder],
         "can_transpose": path.can_transpose,
+        "has_temperature": any(
+            port.name == "temperature" for graph in manifest.graphs.values() for port in graph.inputs
+        ),
     }
 
 

@@ -255,6 +255,7 @@ class _Session:
             "kept": str(self._recorder.kept or "") if self._recorder else "",
             "rate": self._rate,
             "block": self.worker.block_length or self._config.block,
+            "slack_blocks": self._config.slack if self._input or self._output else None,
             **self._latency(),
             **describe(self.worker.path, Path(self._config.bundle)),
         }

@@ -15,12 +15,13 @@ from realtime.control.audio_supervisor import Session
 from realtime.control.namespace import Namespace
 from realtime.dsp.controls import DomainMap
 from realtime.recording.take_files import default_name
-from realtime.shared.audio_config import find_bundle
+from realtime.shared.audio_config import BUNDLES, find_bundle
 from umtn.errors import UserError
 
 __all__ = ["RECORD_ENDINGS", "Deck"]
 
 RECORD_ENDINGS = (".wav", ".flac")
+MOST_BUNDLES = 60  # of a folder that a page lists
 
 
 class Deck:
@@ -37,6 +38,7 @@ class Deck:
         self.on_swap: list[Callable[[dict[str, Any]], None]] = []
         namespace.actions["record"] = self.record
         namespace.actions["model/load"] = self.load
+        namespace.bundles = self.bundles
         handlers: dict[str, Callable[[Any], None]] = {
             "ready": self._ready,
             "recording": self._recording,
@@ -80,6 +82,19 @@ class Deck:
         path = find_bundle(str(argument)).absolute()
         self._send("load", str(path))
         return f"loading {path.name}"
+
+    def bundles(self) -> list[dict[str, Any]]:
+        """What may be loaded without typing: shipped ones, the one that plays and those beside it.
+
+        Each {"name": as a person calls it, "load": what `load` takes, "plays": bool}.
+        """
+        playing = Path(self._session.config.bundle).absolute()
+        shipped = {path: path.stem for path in _bundles_in(BUNDLES)}
+        beside = {path: str(path) for path in (playing, *_bundles_in(playing.parent)) if path not in shipped}
+        return [
+            {"name": path.stem, "load": load, "plays": path == playing}
+            for path, load in (shipped | beside).items()
+        ]
 
     def _send(self, kind: str, content: Any) -> None:
         if not self._session.send(kind, content):
@@ -135,3 +150,12 @@ class Deck:
         self._note(f"{content['bundle']} plays now: {', '.join(domains)}")
         for tell in self.on_swap:
             tell(content)
+
+
+def _bundles_in(folder: Path) -> list[Path]:
+    """At most MOST_BUNDLES of them, by name."""
+    try:
+        found = sorted(path for path in folder.glob("*.umtn") if path.name.isprintable())
+    except OSError:
+        return []
+    return [path.absolute() for path in found[:MOST_BUNDLES]]

@@ -265,7 +265,9 @@ class Namespace:
     def __init__(self, shared: SharedState, domains: tuple[str, ...], latent_channels: int = 0) -> None:
         self.shared = shared
         self.room: Room | None = None  # what the decoders cost on this machine, once audio has said so
-        self.can_transpose = True
+        self.can_transpose = self.has_temperature = True
+        self.slack: int | None = None  # blocks that the model works ahead; None: not known, or no device
+        self.bundles: Callable[[], list[dict[str, Any]]] = list  # see Deck.bundles; reads folders
         self.texts = {status.name: "" for status in STATUS if status.kind == "string"}
         self.actions: dict[str, Action] = {}
         self.added: dict[str, Added] = {}
@@ -425,12 +427,18 @@ class Namespace:
         if can_transpose != self.can_transpose:
             self.can_transpose = can_transpose
             self.revision += 1
+        self.has_temperature = bool(info.get("has_temperature", True))
+        self.slack = info.get("slack_blocks", self.slack)
         room = info.get("room")
         self.room = Room(*room) if room else None
 
     def fixed_at_zero(self, parameter: Parameter) -> bool:
         """True for what the present bundle cannot do."""
         return parameter.name == "transpose" and not self.can_transpose
+
+    def unused(self, parameter: Parameter) -> bool:
+        """True for what does nothing with the present bundle, so that a page need not show it."""
+        return self.fixed_at_zero(parameter) or (parameter.name == "temperature" and not self.has_temperature)
 
     def set(self, parameter: Parameter, value: object) -> list[Reply]:
         """Store a value given by name, number or bool; the reply tells of clipping or of refusal."""

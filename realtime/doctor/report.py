@@ -44,8 +44,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add_sound(parser)
     add = parser.add_argument
-    add("--engine", default="auto")
-    add("--osc-host", default="127.0.0.1", metavar="HOST")
+    add("--engine", default="auto", help="what computes the model: auto, onnx... (default: auto)")
+    add(
+        "--osc-host",
+        default="127.0.0.1",
+        metavar="HOST",
+        help="address that OSC will listen on (default: 127.0.0.1)",
+    )
     add("--osc-port", type=whole(0, 65535), default=9100, metavar="PORT", help="also the page's, over TCP")
     add("--json", action="store_true", help="one JSON object instead of the page")
     return parser.parse_args(arguments)

@@ -8,11 +8,24 @@ from pathlib import Path
 
 from umtn.errors import UserError
 
-__all__ = ["MAX_BLOCK", "MAX_RATE_HZ", "MAX_SLACK", "MIN_BLOCK", "MIN_RATE_HZ", "AudioConfig"]
+__all__ = [
+    "BUNDLES",
+    "FILE_ENDINGS",
+    "MAX_BLOCK",
+    "MAX_RATE_HZ",
+    "MAX_SLACK",
+    "MIN_BLOCK",
+    "MIN_RATE_HZ",
+    "AudioConfig",
+    "bundle_named",
+    "find_bundle",
+    "names_a_file",
+]
 
 MIN_BLOCK, MAX_BLOCK = 16, 8192
 MIN_RATE_HZ, MAX_RATE_HZ = 8000, 192000
 MAX_SLACK = 8
+BUNDLES = Path(__file__).parents[1] / "bundles"
 
 
 @dataclass(frozen=True)
@@ -67,4 +80,11 @@ def names_a_file(output: str) -> bool:
     return output.lower().endswith(FILE_ENDINGS)
 
 
-BUNDLES = Path(__file__).parents[1] / "bundles"
+def bundle_named(name: str | Path) -> Path:
+    """A bundle's file, or the shipped bundle of that name; UserError lists those."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        raise UserError(f"'{name}' is a folder; a bundle (NAME.umtn, or a shipped one's name) is wanted")
+    if not path.exists() and (len(path.parts) > 1 or path.suffix == ".umtn"):
+        raise UserError(f"no such file: '{name}'; a bundle (NAME.umtn, or a shipped one's name) is wanted")
+    return find_bundle(str(name))

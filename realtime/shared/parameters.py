@@ -139,6 +139,8 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter("preset/load",    "action",  0.0,   1.0,          "",   0.0,    "linear", 0.0,  "recall the preset of that name (or number in the set list)", None, argument="text"),
     Parameter("preset/next",    "action",  0.0,   1.0,          "",   0.0,    "linear", 0.0,  "recall the next preset of the set list", None),
     Parameter("preset/previous", "action", 0.0,   1.0,          "",   0.0,    "linear", 0.0,  "recall the preset before", None),
+    Parameter("preset/delete",  "action",  0.0,   1.0,          "",   0.0,    "linear", 0.0,  "put the preset of that name away; `preset/undo` brings it back", None, argument="text"),
+    Parameter("preset/undo",    "action",  0.0,   1.0,          "",   0.0,    "linear", 0.0,  "bring back the preset that was saved over or deleted last; again: the one before that", None),
     Parameter("record",         "action",  0.0,   1.0,          "",   0.0,    "linear", 0.0,  "1 = record input and output, 0 = stop; a name is the file to record to", None, argument="switch"),
     Parameter("model/load",     "action",  0.0,   1.0,          "",   0.0,    "linear", 0.0,  "change to another bundle while playing: a file, or a shipped one's name", None, argument="text"),
 )

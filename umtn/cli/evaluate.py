@@ -20,13 +20,18 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("--judge", choices=("pitch", "timbre", "both"), default="both")
     parser.add_argument("--minutes", type=float, default=10.0, help="for each judge (default: 10)")
     parser.add_argument("--out", type=Path, help="folder for the weights (default: inside the program)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
     parser.set_defaults(run=_train_judge)
 
 
 def _register_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("evaluate", help="measure how a bundle or a checkpoint sounds")
-    parser.add_argument("model", type=Path, metavar="BUNDLE|CHECKPOINT")
+    parser.add_argument(
+        "model",
+        type=Path,
+        metavar="BUNDLE|CHECKPOINT",
+        help="a .umtn file, a shipped one's name, or a checkpoint's folder",
+    )
     parser.add_argument("--data", type=Path, required=True, help="paired data that training never saw")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write every figure here")
     parser.add_argument(

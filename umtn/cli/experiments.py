@@ -55,7 +55,7 @@ def _shared(parser: argparse.ArgumentParser) -> None:
         help="seconds a clip (default: the preset's); shorter: more steps",
     )
     parser.add_argument("--domains", help="comma-separated; default: those of the presets")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
     parser.add_argument("--minutes-per-source", type=float, default=1.0, metavar="M", help="that are judged")
     parser.add_argument("--sources", help="comma-separated instruments that are judged (default: all)")
 

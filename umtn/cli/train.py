@@ -61,7 +61,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         default="",
         help=f"for ablations, comma-separated: {', '.join(ABLATIONS)}; a resumed run keeps its own",
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
     parser.set_defaults(run=_run)
 
     parser = commands.add_parser(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
@@ -131,6 +132,19 @@ class Dataset:
     def domains(self) -> list[str]:
         """Ids of the domains that decoders are trained for, in the order of the manifest."""
         return list(dict.fromkeys(t.domain for t in self.all_tracks if t.role == "domain"))
+
+    def command_at(self, rate: int) -> str:
+        """The command that makes the same folder at another rate, beside this one."""
+        out = shlex.quote(f"{self.root}-{rate}")
+        if self.kind == "plain":
+            return f"python -m umtn prepare RAW {out} --rate {rate}  (RAW: the folder of the recordings)"
+        lengths = {t.score: t.length / self.sample_rate / 60 for t in self.all_tracks}
+        random = sum(minutes for score, minutes in lengths.items() if score.startswith("random-"))
+        fonts = dict.fromkeys(t.font for t in self.all_tracks if t.font not in ("", "synthetic"))
+        names = ",".join(dict.fromkeys(t.domain for t in self.all_tracks))
+        words = ["--minutes", f"{random:.3g}"] if random else ["--score", "FILE.mid"]
+        words += ["--fonts", ",".join(fonts)] if fonts else []
+        return f"python -m umtn render {out} --rate {rate} {' '.join(words)} --instruments {names}"
 
     def audio(self, track: Track) -> np.memmap:
         """The int16 samples [T] of a track, memory-mapped and kept open; UserError if not as stored."""

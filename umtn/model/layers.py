@@ -21,6 +21,7 @@ __all__ = [
     "PitchGRU",
     "Upsample",
     "dilated_residual",
+    "split_latent",
 ]
 
 
@@ -244,3 +245,10 @@ class PitchGRU(_Carrying):
         rows = x.permute(0, 2, 3, 1).reshape(b * p, t, c)
         y, h = self.gru(rows, state[0].reshape(1, b * p, self.hidden))
         return y.reshape(b, p, t, self.hidden).permute(0, 3, 1, 2), [h.reshape(b, p, self.hidden)]
+
+
+def split_latent(z_BDT: Tensor, pitches: int, per_pitch: int) -> Tuple[Tensor, Tensor]:
+    """z -> (per-pitch channels [B, per_pitch, P, T], room channels [B, G, T])."""
+    b, t = z_BDT.shape[0], z_BDT.shape[2]
+    split = per_pitch * pitches
+    return z_BDT[:, :split].reshape(b, per_pitch, pitches, t), z_BDT[:, split:]

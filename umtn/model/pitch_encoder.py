@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from umtn.model.layers import CausalConv1d, CausalConv2d, dilated_residual
+from umtn.model.layers import CausalConv1d, CausalConv2d, dilated_residual, split_latent
 from umtn.model.semitone_spectrum import CausalSpectrum
 from umtn.model.streaming import Pointwise, Residual, StreamingModule, StreamingSequential
 
@@ -46,13 +46,6 @@ class PitchLatent:
     @property
     def per_pitch(self) -> int:
         return 2 + self.free
-
-
-def split_latent(z_BDT: Tensor, pitches: int, per_pitch: int) -> Tuple[Tensor, Tensor]:
-    """z -> (per-pitch channels [B, per_pitch, P, T], room channels [B, G, T])."""
-    b, t = z_BDT.shape[0], z_BDT.shape[2]
-    split = per_pitch * pitches
-    return z_BDT[:, :split].reshape(b, per_pitch, pitches, t), z_BDT[:, split:]
 
 
 HARMONICS = (0.5, 1, 2, 3, 4, 5, 6, 7, 8)

@@ -20,7 +20,7 @@ from umtn.model.config import (
 )
 from umtn.model.pitch_encoder import PitchLatent
 
-__all__ = ["PRESETS", "preset"]
+__all__ = ["PRESETS", "preset", "presets_at"]
 
 
 _TINY_EAR = PitchEncoderConfig(layout=PitchLatent(48, 24, 1, 4), channels=8, dilations=(1, 2), longest=512)
@@ -154,3 +154,11 @@ def preset(name: str) -> Config:
     if name not in PRESETS:
         raise UserError(f"There is no preset '{name}'; {advice(name, PRESETS)}")
     return PRESETS[name]
+
+
+def presets_at(rate: int) -> str:
+    """Which presets learn from data at this rate, for a sentence."""
+    fit = [name for name, config in PRESETS.items() if config.sample_rate == rate]
+    return (
+        f"the presets {', '.join(fit)}" if fit else "no preset as it is, only for `train --extend ... --rate`"
+    )

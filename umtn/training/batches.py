@@ -16,6 +16,7 @@ from umtn.data.guides import guide_of
 from umtn.data.score import rasterize
 from umtn.errors import UserError
 from umtn.model.config import Config, GuidedConfig
+from umtn.model.presets import presets_at
 
 __all__ = ["Batch", "BatchSource", "prefetch"]
 
@@ -54,8 +55,9 @@ class BatchSource:
     def __init__(self, data: Dataset, config: Config, split: str, seed: int) -> None:
         if data.sample_rate != config.sample_rate:
             raise UserError(
-                f"The data are at {data.sample_rate} Hz and the preset '{config.preset}' wants "
-                f"{config.sample_rate} Hz; render or prepare them with --rate {config.sample_rate}."
+                f"The data are at {data.sample_rate} Hz, for {presets_at(data.sample_rate)}, and the preset "
+                f"'{config.preset}' wants {config.sample_rate} Hz; render or prepare them with "
+                f"--rate {config.sample_rate}: {data.command_at(config.sample_rate)}"
             )
         missing = [d for d in config.training.learning or config.domains if d not in data.domains]
         if missing:

@@ -29,7 +29,8 @@ from umtn.model.decoders.guided import GuidedDecoder
 from umtn.model.decoders.harmonic import LiveDecoder
 from umtn.model.decoders.teacher_forcing import sample_loss
 from umtn.model.decoders.wavenet import WaveNetDecoder
-from umtn.model.pitch_encoder import HeardEncoder, PitchEncoder, PitchLatent, ear_of, split_latent
+from umtn.model.layers import split_latent
+from umtn.model.pitch_encoder import HeardEncoder, PitchEncoder, PitchLatent, ear_of
 from umtn.model.translator import Translator
 from umtn.training.adversarial import Adversary, Said, say
 from umtn.training.batches import Batch

@@ -190,7 +190,7 @@ def meaning(namespace: Namespace, name: str) -> Meaning:
     name = name.removeprefix(PREFIX).strip("/")
     parameter = find_parameter(namespace, name)
     if parameter is not None:
-        if parameter.name in ("preset/save", "model/load"):
+        if parameter.name in ("preset/save", "preset/delete", "model/load"):
             raise UserError(f"{parameter.name} needs a name; map {parameter.name}/NAME")
         return Meaning(parameter)
     for candidate in namespace.parameters:

@@ -14,18 +14,22 @@ import shutil
 import threading
 import unicodedata
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from realtime.control.config_files import flatten, key_lines, quote, read_toml, sync_file, write_atomic
 from realtime.control.namespace import VALUES, family_members, find_parameter, nearest
+from realtime.control.presets.trash import Trash, Trashed
 from realtime.shared.parameters import FAMILIES, Parameter
 from umtn.errors import UserError
 
 if TYPE_CHECKING:
     from realtime.control.namespace import Namespace
 
-__all__ = ["FORMAT", "Library", "RESERVED", "checked_name", "is_name", "read_preset", "snapshot", "to_toml"]
+from realtime.control.presets.names import checked_name, is_name
+
+__all__ = ["FORMAT", "Library", "read_preset", "snapshot", "to_toml"]
 
 
 FORMAT = 1
@@ -202,46 +206,6 @@ def _shown(value: object) -> str:
     return repr(value)[:60]
 
 
-# Which names a preset may have: those that are a file on every system, and nothing else.
-
-
-MAX_CHARACTERS = 64
-MAX_BYTES = 200
-RESERVED = ("last", "setlist", "midi")  # files of the program's own beside the presets
-_FORBIDDEN = '/\\:*?"<>|'
-_DEVICES = {"con", "prn", "aux", "nul"} | {f"{port}{n}" for port in ("com", "lpt") for n in range(10)}
-_TAKEN = _DEVICES | set(RESERVED)
-
-
-def checked_name(name: str) -> str:
-    """The name as it is kept (Unicode composed, no spaces around); UserError says why it cannot be one."""
-    name = unicodedata.normalize("NFC", name).strip()
-    shown = repr(name[:MAX_CHARACTERS])
-    if not name:
-        raise UserError("a preset needs a name, but none came")
-    if len(name) > MAX_CHARACTERS or len(name.encode("utf-8", "replace")) > MAX_BYTES:
-        raise UserError(f"a preset's name has at most {MAX_CHARACTERS} characters, but {shown}... is longer")
-    if any(c in _FORBIDDEN or unicodedata.category(c).startswith("C") for c in name):
-        raise UserError(f"a preset's name goes without {' '.join(_FORBIDDEN)} and control signs, not {shown}")
-    if name.startswith(".") or name.endswith("."):
-        raise UserError(f"a preset's name neither begins nor ends with a full stop, as {shown} does")
-    if name.isdecimal():
-        raise UserError(
-            f"{shown} is a number, and numbers count the set list; add a letter to make it a name"
-        )
-    if name.casefold().split(".")[0].strip() in _TAKEN:
-        raise UserError(f"{shown} is reserved; choose another name for the preset")
-    return name
-
-
-def is_name(name: str) -> bool:
-    """Whether a preset can be called just so."""
-    try:
-        return checked_name(name) == name
-    except UserError:
-        return False
-
-
 # The folder of presets and its set list; every question is answered from the disk, for a hand may edit it.
 
 
@@ -255,6 +219,8 @@ class Library:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._trash = Trash(folder)
+        self._changing = threading.Lock()
 
     def names(self) -> list[str]:
         """All presets in alphabetical order."""
@@ -296,14 +262,58 @@ class Library:
         raise UserError(f"no preset is called {name[:64]!r}; {hint}")
 
     def save(self, name: str, text: str) -> str:
-        """Keep a preset, the one of that name before as NAME.toml.bak; returns its name."""
-        path = self.path(name)
-        if os.path.isfile(path):
-            try:
-                shutil.copyfile(path, path.with_name(path.name + BACKUP))
-            except OSError as error:
-                raise UserError(f"{path} could not be kept aside ({error}); nothing was changed") from error
-        write_atomic(path, text)
-        # A slow disk must not hold up whoever asked: that thread also hears OSC.
-        threading.Thread(target=sync_file, args=(path,), name="sync").start()
+        """Keep a preset, the one of that name before in the trash and as NAME.toml.bak; returns its name."""
+        with self._changing:
+            path = self.path(name)
+            if os.path.isfile(path):
+                kept = self._trash.copy(path, "saved")
+                try:
+                    shutil.copyfile(path, path.with_name(path.name + BACKUP))
+                    write_atomic(path, text)
+                except (OSError, UserError) as error:
+                    with suppress(OSError):
+                        kept.unlink()  # or an undo would bring back what has never gone
+                    raise _nothing_changed(path, error) from error
+                _sync(kept)
+            else:
+                write_atomic(path, text)
+        _sync(path)
         return path.stem
+
+    def delete(self, name: str) -> str:
+        """Put a preset into the trash; returns its name."""
+        with self._changing:
+            path = self.existing(name)
+            self._trash.move(path, "deleted")
+            return path.stem
+
+    def undoable(self) -> Trashed | None:
+        """The preset that `undo` would bring back, or None."""
+        return self._trash.newest()
+
+    def undo(self) -> str:
+        """Bring back what was saved over or deleted last; what stands in its place goes to the trash. The name."""
+        with self._changing:
+            entry = self._trash.newest()
+            if entry is None:
+                raise UserError("no preset was saved over or deleted, so there is nothing to undo")
+            path = self.path(entry.name)
+            if os.path.isfile(path):
+                self._trash.copy(path, "undone")
+            try:
+                os.replace(entry.path, path)
+            except OSError as error:
+                raise _nothing_changed(path, error) from error
+        _sync(path)
+        return path.stem
+
+
+def _nothing_changed(path: Path, error: OSError | UserError) -> UserError:
+    if isinstance(error, UserError):
+        return error
+    return UserError(f"{path} could not be kept aside ({error}); nothing was changed")
+
+
+def _sync(path: Path) -> None:
+    # A slow disk must not hold up whoever asked: that thread also hears OSC.
+    threading.Thread(target=sync_file, args=(path,), name="sync").start()

@@ -1,4 +1,4 @@
-"""Presets and set lists: `preset/save`, `load`, `next`, `previous`, the glide to them, and the last state.
+"""Presets and set lists: `preset/save`, `load`, `next`, `delete`, `undo`..., the glide to them, and the last state.
 
 Threading model: actions come from any control thread (OSC, MIDI, page, terminal); a thread of its own glides a
 hundred times a second while there is something to glide and writes the last state once a second. One lock holds
@@ -20,7 +20,9 @@ import numpy as np
 from realtime.control.config_files import config_folder
 from realtime.control.namespace import VALUES, family_members
 from realtime.control.presets.autosave import LastState
-from realtime.control.presets.files import GLIDE, Library, checked_name, read_preset, to_toml
+from realtime.control.presets.files import GLIDE, Library, read_preset, to_toml
+from realtime.control.presets.names import checked_name
+from realtime.control.presets.trash import Trashed
 from realtime.shared.memory import PARAMETER_INDEX, SharedState
 from realtime.shared.parameters import Parameter
 from umtn.errors import UserError
@@ -100,7 +102,8 @@ class Glide:
 # Threading model: see presets.py; everything here runs under its lock.
 #
 # Weights of domains need care. While any is above 0 they decide and `to` does not, so that on the way from one
-# domain to a blend, or back, `to` stands for a weight of 1: taken at the start, given back on arrival.
+# domain to a blend or to another domain `to` stands for a weight of 1: taken at the start, given back on arrival.
+# Two single domains are cross-faded over the glide's time by this, where `to` alone would only take `crossfade_ms`.
 
 
 _BLEND = "blend/"
@@ -157,7 +160,8 @@ class Recall:
         blended, will_blend = any(here), any(there)
         sounds = here if blended else self._alone(self._shared.get("to"))
         will_sound = there if will_blend else self._alone(values.get("to", 0.0))
-        if not glide or not (blended or will_blend) or self._too_many(sounds, will_sound):
+        stays = not (blended or will_blend) and sounds == will_sound
+        if not glide or stays or self._too_many(sounds, will_sound):
             self._weigh(there)
             return []
         if not blended:
@@ -228,6 +232,8 @@ class Presets:
             "preset/load": lambda name: self.load(str(name)),
             "preset/next": lambda _: self.step(1),
             "preset/previous": lambda _: self.step(-1),
+            "preset/delete": lambda name: self.delete(str(name)),
+            "preset/undo": lambda _: self.undo(),
         })  # fmt: skip
 
     @property
@@ -265,6 +271,21 @@ class Presets:
         taken = {name.casefold() for name in self.names()}
         number = next(n for n in range(1, len(taken) + 2) if f"preset {n}" not in taken)
         return self.save(f"Preset {number}")
+
+    def delete(self, name: str) -> str:
+        """Put a preset away, for `undo` to bring back; returns its name. UserError: it is still there."""
+        deleted = self.library.delete(name)
+        if self.current == deleted:
+            self._namespace.texts["preset"] = ""
+        return deleted
+
+    def undoable(self) -> Trashed | None:
+        """What `undo` would bring back, or None."""
+        return self.library.undoable()
+
+    def undo(self) -> str:
+        """Bring back the preset that was saved over or deleted last, as it was; returns its name. No sound changes."""
+        return self.library.undo()
 
     def load(self, name: str) -> str:
         """Recall a preset by its name or its number in the set list; returns its name. UserError: no change."""

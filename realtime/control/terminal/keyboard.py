@@ -185,7 +185,7 @@ MIX_STEP = 0.05
 GAIN_STEP_DB = 1.0
 HELP = (
     "1-9, 0 domain   left/right mix   up/down gain   f freeze   b bypass   m mute   r record   p panic",
-    "n next preset   N previous   s save as a new preset   S save over the current one   ? help   q quit",
+    "n next preset   N previous   s save as a new preset   S save over the current one   u undo that   ? help   q quit",
 )
 _TOGGLES = {"f": "freeze", "b": "bypass", "m": "mute"}
 _STEPS = {
@@ -194,7 +194,7 @@ _STEPS = {
     "down": ("output/gain_db", -GAIN_STEP_DB),
     "up": ("output/gain_db", GAIN_STEP_DB),
 }
-_EVENTS = {"p": "panic", "n": "preset/next", "N": "preset/previous"}
+_EVENTS = {"p": "panic", "n": "preset/next", "N": "preset/previous", "u": "preset/undo"}
 
 
 class Keys:

@@ -223,7 +223,7 @@ class Pages:
             try:
                 self._tick(ticks)
                 if ticks % PUSH_HZ == 0 and self._pages:
-                    await self._wishes.in_turn(self._values.read_presets)
+                    await self._wishes.in_turn(self._values.read_files)
             except Exception:  # a page must not go blank over one bad value
                 _log.exception("the web page missed a beat")
             ticks += 1

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from realtime.control.namespace import Namespace
+from realtime.shared.audio_config import MAX_SLACK
 from realtime.shared.memory import SCOPE_FRAMES, SharedState
 from realtime.shared.parameters import PREFIX, STATUS, describe
 
@@ -27,39 +29,68 @@ __all__ = [
 
 
 # A log of what went wrong in the sound and when, made by watching the counters.
+#
+# What keeps happening is one entry that counts on, so that late blocks every second do not push everything else out
+# of the log; the first entry of more than a few late blocks says what helps.
 
 
 WATCHED = ("xruns", "resets", "input_repairs", "recording_lost")
 KEPT = 60
-JOINED_S = 1.0  # a burst is one entry
+JOINED_S = 30.0  # of quiet before the same fault is another entry
+MANY = 3  # late blocks that are worth a remedy: one alone may be anything
 
 
 class Incidents:
-    """`entries`: newest last, each {"at": seconds since 1970, "what": name of the status, "count": how many}."""
+    """`entries`: newest last, each {"at", "until": seconds since 1970, "what": name of the status, "count": how many}.
 
-    def __init__(self, shared: SharedState) -> None:
-        self._shared = shared
+    slack: how many blocks the model works ahead, None where that is not known. One entry of late blocks, the first
+    that there is a remedy for, has "cure": a sentence.
+    """
+
+    def __init__(
+        self,
+        shared: SharedState,
+        slack: Callable[[], int | None] = lambda: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._shared, self._slack, self._clock = shared, slack, clock
         self._seen = {name: shared.status_get(name) for name in WATCHED}
+        self._advised = False
         self.entries: deque[dict[str, Any]] = deque(maxlen=KEPT)
 
     def poll(self) -> None:
         """Look at the counters; a few times a second."""
-        now = time.time()
+        now = self._clock()
         for name in WATCHED:
             count = self._shared.status_get(name)
             more = count - self._seen[name]
             self._seen[name] = count
             if more > 0:
-                self._add(name, int(more), now)
+                entry = self._add(name, int(more), round(now, 1))
+                if name == "xruns" and entry["count"] >= MANY and not self._advised:
+                    self._advise(entry)
 
-    def _add(self, name: str, more: int, now: float) -> None:
+    def _add(self, name: str, more: int, now: float) -> dict[str, Any]:
         for entry in reversed(self.entries):
-            if now - entry["at"] > JOINED_S:
-                break
-            if entry["what"] == name:
+            if entry["what"] == name and now - entry["until"] <= JOINED_S:
                 entry["count"] += more
-                return
-        self.entries.append({"at": round(now, 1), "what": name, "count": more})
+                entry["until"] = now
+                return entry
+        entry = {"at": now, "until": now, "what": name, "count": more}
+        self.entries.append(entry)
+        return entry
+
+    def _advise(self, entry: dict[str, Any]) -> None:
+        slack = self._slack()
+        if slack is None:
+            return
+        self._advised = True
+        if slack >= MAX_SLACK:
+            entry["cure"] = "A larger --block gives the model more time."
+            return
+        block, rate = self._shared.status_get("block"), self._shared.status_get("rate")
+        price = f", for {1000 * block / rate:.1f} ms more latency" if rate > 0 and block > 0 else ""
+        entry["cure"] = f"Start with --slack {slack + 1}: it forgives longer stalls{price}."
 
 
 # A spectrogram of input and output, column by column, for pictures.
@@ -155,8 +186,10 @@ class PageValues:
         self._namespace, self._version = namespace, version
         self._midi, self._presets = midi, presets
         self._names: list[str] = []
+        self._undo: dict[str, str] | None = None
+        self._bundles: list[dict[str, Any]] = []
         self._slow: dict[str, Any] = {}
-        self.incidents = Incidents(namespace.shared)
+        self.incidents = Incidents(namespace.shared, lambda: namespace.slack)
 
     def table(self) -> dict[str, Any]:
         """All that the page builds its controls from; another one after a hot swap."""
@@ -165,7 +198,9 @@ class PageValues:
             "version": self._version,
             "domains": list(space.domains),
             "parameters": [
-                describe(p, p.kind != "action" or p.name in space.actions) for p in space.parameters
+                describe(p, p.kind != "action" or p.name in space.actions)
+                for p in space.parameters
+                if not space.unused(p)
             ],
             "status": [{"name": s.name, "unit": s.unit, "description": s.description} for s in STATUS],
             "presets": self._presets is not None,
@@ -186,9 +221,12 @@ class PageValues:
         return values | self._slow
 
     def _lists(self) -> dict[str, Any]:
-        lists: dict[str, Any] = {"log": [dict(entry) for entry in self.incidents.entries]}
+        lists: dict[str, Any] = {
+            "log": [dict(entry) for entry in self.incidents.entries],
+            "bundles": self._bundles,
+        }
         if self._presets is not None:
-            lists["presets"] = self._names
+            lists |= {"presets": self._names, "undo": self._undo}
         if self._midi is not None:
             lists["midi"] = {
                 "port": str(self._midi.port or ""),
@@ -197,8 +235,9 @@ class PageValues:
             }
         return lists
 
-    def read_presets(self) -> None:
-        """The set list, then what else there is. Reads files: not for the loop's thread."""
+    def read_files(self) -> None:
+        """The bundles; the set list, then what else there is of presets. Not for the loop's thread."""
+        self._bundles = self._namespace.bundles()
         if self._presets is None:
             return
         try:
@@ -206,6 +245,8 @@ class PageValues:
         except ValueError:  # it is being written; who recalls from it is told
             listed = []
         self._names = listed + [name for name in self._presets.names() if name not in listed]
+        trashed = self._presets.undoable()
+        self._undo = trashed and {"name": trashed.name, "how": trashed.how}
 
 
 def _edges_hz(shared: SharedState) -> list[float]:

@@ -45,6 +45,26 @@ def deck(session: FakeSession, namespace: Namespace, tmp_path: Path) -> Deck:
     return Deck(session, namespace, tmp_path)  # type: ignore[arg-type]
 
 
+def test_the_bundles_to_choose_from(
+    deck: Deck, session: FakeSession, namespace: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shipped ones by name, then what lies beside the one that plays; each of them can be loaded as it stands."""
+    shipped, own = tmp_path / "shipped", tmp_path / "own"
+    for path in (shipped / "live.umtn", shipped / "big.umtn", own / "b.umtn", own / "a.umtn", own / "a.txt"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"")
+    monkeypatch.setattr("realtime.control.actions.BUNDLES", shipped)
+    monkeypatch.setattr("realtime.shared.audio_config.BUNDLES", shipped)
+    session.config = AudioConfig(str(own / "b.umtn"))
+    names = [("big", "big"), ("live", "live"), ("b", str(own / "b.umtn")), ("a", str(own / "a.umtn"))]
+    found = namespace.bundles()
+    assert [(b["name"], b["load"]) for b in found] == names
+    assert [b["name"] for b in found if b["plays"]] == ["b"]
+    for bundle in found:
+        namespace.answer("/umtn/model/load", [bundle["load"]])
+    assert [Path(path).stem for _, path in session.sent] == ["big", "live", "b", "a"]
+
+
 def error(namespace: Namespace, address: str, *arguments: object) -> str:
     replies = namespace.answer(address, arguments)
     assert len(replies) == 1 and replies[0][0] == "/error", replies

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -17,10 +18,13 @@ import pytest
 from aiohttp import web
 
 from realtime.control.namespace import Namespace
+from realtime.control.presets.trash import Trashed
 from realtime.control.web import server as tcp
 from realtime.control.web.oscquery import OscQuery
 from realtime.control.web.page_socket import MAX_MESSAGES_HZ, MAX_PAGES, Page
+from realtime.control.web.page_state import Incidents
 from realtime.control.web.server import HttpServer, qr_lines
+from realtime.shared.audio_config import MAX_SLACK
 from realtime.shared.memory import SharedState
 from tests.realtime.control.fakestage import Stage
 from tests.realtime.control.oscclient import eventually
@@ -36,6 +40,9 @@ class Presets:
 
     def set_list(self) -> list[str]:
         return ["two", "one"]
+
+    def undoable(self) -> Trashed | None:
+        return Trashed(Path("000001-0000 saved one.toml"), 1, "saved", "one")
 
 
 class Midi:
@@ -470,6 +477,60 @@ def test_incidents_have_a_time(web_server: HttpServer, shared: SharedState) -> N
             shared.status_set("xruns", 3)
             log = await page.until(lambda p: p.values.get("log"))
             assert log[0]["what"] == "xruns" and log[0]["count"] == 3 and abs(log[0]["at"] - time.time()) < 2
+
+    asyncio.run(look())
+
+
+def test_late_blocks_every_second_are_one_entry_with_its_remedy(shared: SharedState) -> None:
+    """They were an entry each second, which pushed all else out of the log, and none said what helps."""
+    now = 1000.0
+    log = Incidents(shared, lambda: 1, lambda: now)
+    shared.status_set("block", 128)
+    shared.status_set("rate", 48000)
+    for second in range(300):
+        now = 1000.0 + second
+        shared.status_set("xruns", 138 * (second + 1))
+        if second == 100:
+            shared.status_set("resets", 1)
+        log.poll()
+    assert [(e["what"], e["count"], e["at"], e["until"]) for e in log.entries] == [
+        ("xruns", 138 * 300, 1000.0, 1299.0),
+        ("resets", 1, 1100.0, 1100.0),
+    ]
+    cure = log.entries[0]["cure"]
+    assert "--slack 2" in cure and "2.7 ms more latency" in cure and "cure" not in log.entries[1]
+    now = 1400.0
+    shared.status_set("xruns", 138 * 301)
+    log.poll()
+    assert log.entries[-1] == {"at": 1400.0, "until": 1400.0, "what": "xruns", "count": 138}  # told once
+
+
+@pytest.mark.parametrize(
+    ("slack", "late", "cure"),
+    [(1, 2, None), (None, 9, None), (0, 9, "--slack 1"), (MAX_SLACK, 9, "A larger --block")],
+)
+def test_which_remedy(shared: SharedState, slack: int | None, late: int, cure: str | None) -> None:
+    """None for one block or two, which may be anything, nor where no device is played to."""
+    log = Incidents(shared, lambda: slack)
+    shared.status_set("xruns", late)
+    log.poll()
+    (entry,) = log.entries
+    assert cure in entry["cure"] if cure else "cure" not in entry
+
+
+def test_the_page_shows_what_the_bundle_uses(web_server: HttpServer, namespace: Namespace) -> None:
+    """A bundle that does not draw its samples had a fader for the temperature of the drawing."""
+
+    def shown(page: Socket) -> set[str]:
+        return {p["name"] for p in page.hellos[-1]["parameters"]} & {"temperature", "transpose"}
+
+    async def look() -> None:
+        async with Socket(ws(web_server)) as page:
+            await page.until(lambda p: p.hellos and shown(p) == {"temperature", "transpose"})
+            namespace.told({"has_temperature": False})
+            await page.until(lambda p: shown(p) == {"transpose"})
+            namespace.told({"has_temperature": True, "can_transpose": False})
+            await page.until(lambda p: shown(p) == {"temperature"})
 
     asyncio.run(look())
 

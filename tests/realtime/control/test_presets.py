@@ -14,12 +14,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from export.bundle.bundle import Bundle
 from realtime.control.config_files import write_atomic
 from realtime.control.namespace import ERROR, Namespace
 from realtime.control.presets.files import snapshot
 from realtime.control.presets.presets import Presets, default_folder
+from realtime.control.presets.trash import KEPT
+from realtime.dsp.controls import fill
+from realtime.dsp.signal_path import SignalPath
+from realtime.engines.onnx import OnnxEngine
 from realtime.shared.memory import SharedState
 from tests.realtime.control.oscclient import eventually
+from tests.realtime.fakebundle import write_fake_bundle
 from umtn.errors import UserError
 
 ROOT = Path(__file__).parents[3]
@@ -182,6 +188,54 @@ def test_from_a_domain_to_a_blend_and_back(
     assert weights(shared) == [0, 0, 0] and shared.get("to") == 0
 
 
+def test_from_a_domain_to_another(namespace: Namespace, shared: SharedState, presets: Presets) -> None:
+    """`glide_ms` was not heard here: the domain changed at the start, within `crossfade_ms`."""
+    presets.save("strings")
+    shared.set("to", 2.0)
+    presets.save("winds")
+    shared.set("glide_ms", 2000.0)
+    presets.load("strings")
+    began = time.monotonic()
+    assert weights(shared) == [0, 0, 1]  # the same sound as before
+    for at, there in ((0.25, 0.12), (1.0, 0.5), (1.9, 0.95)):
+        presets.tick(began + at)
+        assert weights(shared) == pytest.approx([there, 0, 1 - there], abs=0.02)
+    presets.tick(began + 2.01)
+    assert (weights(shared), shared.get("to"), presets.gliding) == ([0, 0, 0], 0, False)
+    presets.load("strings")
+    assert weights(shared) == [0, 0, 0]  # nothing to glide: nothing to decode beside it
+
+
+def test_two_domains_glide_in_the_sound(
+    namespace: Namespace, shared: SharedState, presets: Presets, tmp_path: Path
+) -> None:
+    """The tone's third harmonic, which only the second decoder makes, comes in over all of the glide."""
+    path = SignalPath(
+        OnnxEngine(Bundle.open(write_fake_bundle(tmp_path / "fake.umtn", identity=True)), seed=0), 48000, 480
+    )
+    t = np.arange(480) / 48000
+    tone = (0.5 * np.sin(2 * np.pi * 400 * t)).astype(np.float32)  # whole periods: each block is the same
+    out, cells = np.empty(480, np.float32), shared.parameters
+    shared.set("to", 1.0)
+    presets.save("piano")
+    shared.set("to", 0.0)
+    shared.set("glide_ms", 2000.0)
+
+    def third(seconds: float, from_s: float = 0.0) -> float:
+        for i in range(round(seconds * 100)):
+            presets.tick(began + from_s + i / 100)
+            fill(path.controls, cells)
+            path.process(tone, out)
+        return float(abs(np.mean(out * np.exp(-2j * np.pi * 1200 * t))))
+
+    began = time.monotonic()
+    third(0.5)
+    presets.load("piano")
+    began = time.monotonic()
+    early, half, late = third(0.25), third(0.75, 0.25), third(1.5, 1.0)
+    assert early < 0.3 * late and 0.5 * late < half < 0.85 * late  # half the power is 0.71
+
+
 def test_audio_never_sees_a_state_in_between(
     namespace: Namespace, shared: SharedState, presets: Presets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -339,6 +393,84 @@ def test_what_was_kept_before_stays_beside(presets: Presets, shared: SharedState
     assert presets.save("verse") == "Verse"  # one preset on every system
     assert (tmp_path / "presets" / "Verse.toml.bak").read_bytes() == first
     assert presets.names() == ["Verse"]
+
+
+def kept_in(folder: Path) -> list[str]:
+    """What lies in the trash, the oldest first, without its letters."""
+    return sorted(p.name[:6] + p.name[11:] for p in (folder / "trash").iterdir())
+
+
+def test_saving_over_is_undone_step_by_step(
+    namespace: Namespace, shared: SharedState, presets: Presets, tmp_path: Path
+) -> None:
+    """A name typed twice cost the sound that had it: nothing asked, nothing brought it back but a shell."""
+    file, held = tmp_path / "presets" / "Verse.toml", []
+    for mix in (0.1, 0.2, 0.3):
+        shared.set("mix", mix)
+        presets.save("Verse")
+        held.append(file.read_bytes())
+    assert presets.undoable() is not None and presets.undoable().name == "Verse"  # type: ignore[union-attr]
+    for before in (held[1], held[0]):
+        assert ask(namespace, "preset/undo") == ("/umtn/preset/undo", "Verse")
+        assert file.read_bytes() == before
+    assert shared.get("mix") == 0.3  # what sounds stays
+    assert "nothing to undo" in ask(namespace, "preset/undo")[1]
+    assert presets.undoable() is None and presets.names() == ["Verse"]
+    trashed = (tmp_path / "presets" / "trash").iterdir()
+    assert sorted(p.read_bytes() for p in trashed) == sorted(held[1:])  # not even by the undo is one lost
+
+
+def test_deleting_is_undone_and_outlives_the_program(
+    namespace: Namespace, shared: SharedState, presets: Presets, tmp_path: Path
+) -> None:
+    folder = tmp_path / "presets"
+    for name in ("Ruhe ä", "other"):
+        presets.save(name)
+    before = (folder / "Ruhe ä.toml").read_bytes()
+    assert ask(namespace, "preset/delete", "ruhe ä") == ("/umtn/preset/delete", "Ruhe ä")
+    assert ask(namespace, "preset/delete", "other") == ("/umtn/preset/delete", "other")
+    assert presets.names() == [] and presets.current == ""
+    assert kept_in(folder) == ["000001 deleted Ruhe ä.toml", "000002 deleted other.toml"]
+    again = Presets(namespace, folder)
+    assert ask(namespace, "preset/undo")[1] == "other"
+    again.save("Ruhe ä")  # its place is taken meanwhile
+    assert ask(namespace, "preset/undo")[1] == "Ruhe ä"
+    assert (folder / "Ruhe ä.toml").read_bytes() == before
+    assert kept_in(folder) == ["000002 undone Ruhe ä.toml"]
+    again.stop()
+
+
+@pytest.mark.parametrize("name", ["last", "setlist", "../x", "gone", "3"])
+def test_only_presets_are_deleted(namespace: Namespace, presets: Presets, tmp_path: Path, name: str) -> None:
+    presets.save("x")
+    (tmp_path / "presets" / "setlist.toml").write_text('presets = ["x"]\n')
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    assert ask(namespace, "preset/delete", name)[0] == ERROR
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def test_the_trash_keeps_the_newest_hundred_and_nothing_that_is_not_its_own(
+    presets: Presets, tmp_path: Path
+) -> None:
+    trash = tmp_path / "presets" / "trash"
+    trash.mkdir(parents=True)
+    (trash / "mine.toml").write_text("mix = 1\n")
+    for _ in range(KEPT + 6):
+        presets.save("x")
+    assert kept_in(tmp_path / "presets")[0] == "000006 saved x.toml"
+    assert len(list(trash.iterdir())) == KEPT + 1 and (trash / "mine.toml").exists()
+
+
+def test_a_trash_that_cannot_be_written_leaves_the_preset_as_it_was(
+    namespace: Namespace, shared: SharedState, presets: Presets, tmp_path: Path
+) -> None:
+    presets.save("x")
+    before = (tmp_path / "presets" / "x.toml").read_bytes()
+    (tmp_path / "presets" / "trash").write_text("a file where the folder should be")
+    shared.set("mix", 0.5)
+    for action in ("save", "delete"):
+        assert "could not be kept aside" in ask(namespace, f"preset/{action}", "x")[1]
+        assert (tmp_path / "presets" / "x.toml").read_bytes() == before
 
 
 def test_a_set_list(namespace: Namespace, presets: Presets, tmp_path: Path) -> None:

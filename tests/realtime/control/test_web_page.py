@@ -7,11 +7,13 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from realtime.control.namespace import Namespace
+from realtime.control.presets.presets import Presets as RealPresets
 from realtime.control.web.server import HttpServer
 from realtime.shared.memory import SharedState
 from realtime.shared.parameters import Parameter, by_name
@@ -22,7 +24,11 @@ from tests.realtime.control.test_http import Midi, Presets
 
 pytestmark = pytest.mark.skipif(find_chromium() is None, reason="Chromium is not installed")
 PHONE, DESKTOP, LYING, SMALL = (390, 844), (1280, 800), (844, 390), (360, 640)
-ACTIONS = ("preset/save", "preset/load", "preset/next", "preset/previous", "record", "model/load")
+ACTIONS = (
+    "preset/save", "preset/load", "preset/next", "preset/previous", "preset/delete", "preset/undo", "record",
+    "model/load",
+)  # fmt: skip
+LONG = "this sentence is as long as the longest that the program says, " * 6
 
 
 @pytest.fixture(scope="module")
@@ -114,8 +120,11 @@ def _drag_moves(page: Chromium, shared: SharedState, p: Parameter) -> None:
 def _act(page: Chromium, p: Parameter, done: list[tuple[str, Any]]) -> None:
     done.clear()
     if p.name == "preset/load":
-        page.click("#preset-list .row:nth-child(2)")
+        page.click("#preset-list .pair:nth-child(2) .row")
         wanted: Any = "one"
+    elif p.name == "preset/delete":
+        page.click("#preset-list .pair:nth-child(2) .cross")
+        wanted = "one"
     elif p.argument == "text":
         page.run(f"document.querySelector(\"form[data-action='{p.name}'] input\").focus()")
         page.type("Grüße 1")
@@ -154,6 +163,152 @@ def test_shortcuts(page: Chromium, shared: SharedState) -> None:
     page.key("f")
     time.sleep(0.2)
     assert (shared.get("to"), shared.get("freeze")) == (2, 1)  # a name was being written
+
+
+def test_escape_in_a_field_leaves_the_field(
+    page: Chromium, namespace: Namespace, shared: SharedState
+) -> None:
+    """It was panic: who changed his mind about a name silenced the room."""
+    namespace.bundles = lambda: [{"name": "live", "load": "live", "plays": True}]
+    page.wait("document.querySelectorAll('form select option').length === 2")
+    for field in ("form[data-action='preset/save'] input", "form[data-action='model/load'] select"):
+        page.run(f'document.querySelector("{field}").focus()')
+        assert page.run(f'document.activeElement === document.querySelector("{field}")')
+        page.key("Escape")
+        assert page.run("document.activeElement === document.body")
+        time.sleep(0.2)
+        assert shared.panic_count == 0
+        page.click("#learn")  # there it would end the learning
+        page.run(f'document.querySelector("{field}").focus()')
+        page.key("Escape")
+        assert page.run("document.body.classList.contains('learn')")
+        page.click("#learn")
+    page.run("document.querySelector('.fader input').focus()")
+    page.key("Escape")
+    assert eventually(lambda: shared.panic_count == 1)
+
+
+def test_a_preset_saved_over_or_deleted_comes_back(
+    chromium: Chromium, namespace: Namespace, shared: SharedState, tmp_path: Path
+) -> None:
+    """Neither asked, and nothing on the page took it back."""
+    presets = RealPresets(namespace, tmp_path)
+    presets.save("Verse")
+    file = tmp_path / "Verse.toml"
+    first = file.read_bytes()
+    shared.set("mix", 0.5)
+    server = HttpServer(namespace, port=0, presets=presets)
+    server.start()
+    undo, save = "#undo [data-name='preset/undo']", "form[data-action='preset/save']"
+    try:
+        chromium.resize(*DESKTOP)
+        chromium.open(server.url)
+        chromium.wait("document.querySelector('#preset-list .row')")
+        assert not chromium.run(f'document.querySelector("{undo}")')  # nothing to take back
+        chromium.run(f'document.querySelector("{save} input").focus()')
+        chromium.type("verse")
+        chromium.wait(f"document.querySelector(\"{save} button\").textContent === 'Replace'")
+        chromium.key("Enter")
+        chromium.wait(f"document.querySelector(\"{undo}\")?.textContent === 'Undo: “Verse” was saved over'")
+        assert file.read_bytes() != first
+        chromium.click(undo)
+        assert eventually(lambda: file.read_bytes() == first)
+        chromium.wait(f'!document.querySelector("{undo}")')
+        chromium.click("#preset-list .cross")
+        assert eventually(lambda: not file.exists())
+        chromium.wait(f"document.querySelector(\"{undo}\")?.textContent === 'Undo: “Verse” was deleted'")
+        chromium.click(undo)
+        assert eventually(lambda: file.exists() and file.read_bytes() == first)
+        chromium.wait("document.querySelector('#preset-list .row')")
+    finally:
+        server.stop()
+        presets.stop()
+        chromium.open("about:blank")
+
+
+def test_bundles_are_chosen_not_typed(page: Chromium, namespace: Namespace, done: list[Any]) -> None:
+    known = [
+        {"name": "live", "load": "live", "plays": True},
+        {"name": "mine", "load": "/b/m.umtn", "plays": False},
+    ]
+    namespace.bundles = lambda: known
+    form = "form[data-action='model/load']"
+    page.wait(f'document.querySelectorAll("{form} option").length === 3')
+    assert page.run(f'document.querySelector("{form} select").value') == "live"
+    assert page.run(f'document.querySelector("{form} input").offsetParent === null')
+
+    def choose(value: str) -> None:
+        page.run(
+            f'{{ const s = document.querySelector("{form} select"); s.value = "{value}";'
+            "s.dispatchEvent(new Event('change')); }"
+        )
+
+    choose("/b/m.umtn")
+    page.click(f"{form} button")
+    assert eventually(lambda: done == [("model/load", "/b/m.umtn")])
+    choose("")
+    assert page.run(f'document.activeElement === document.querySelector("{form} input")')
+    page.type("other.umtn")
+    page.key("Enter")
+    assert eventually(lambda: done[1:] == [("model/load", "other.umtn")])
+
+
+@pytest.mark.parametrize("size", [SMALL, PHONE, LYING, (768, 1024), DESKTOP])
+def test_what_is_told_covers_no_control(page: Chromium, namespace: Namespace, size: tuple[int, int]) -> None:
+    """A long sentence lay over the faders, or over the panic button, until its time was over."""
+    page.resize(*size)
+
+    def refuse(argument: object) -> str:
+        raise ValueError(LONG)
+
+    namespace.actions["preset/next"] = refuse
+    show(page, "presets")
+    page.click("[data-name='preset/next']")
+    page.wait("document.querySelector('.toast')")
+    for tab in ("play", "sound", "presets", "log"):
+        show(page, tab)
+        covered = page.run(
+            "(() => { const t = document.getElementById('toasts').getBoundingClientRect();"
+            "return [...document.querySelectorAll('button, input, select, .fader, .pad')].filter(e => e.offsetParent"
+            " && !e.closest('#toasts')).map(e => [e.textContent || e.id, e.getBoundingClientRect()]).filter(([_, r]) =>"
+            "r.left < t.right && r.right > t.left && r.top < t.bottom && r.bottom > t.top).map(([n]) => n); })()"
+        )
+        assert covered == []
+    inside = "(() => { const r = document.getElementById('toasts').getBoundingClientRect(), s = document.querySelector"
+    assert page.run(
+        inside + "('.toast').getBoundingClientRect(); return s.left >= r.left && s.right <= r.right; })()"
+    )
+    page.click(".toast .close")
+    assert page.run("document.querySelectorAll('.toast').length") == 0
+
+
+@pytest.mark.parametrize("size", [(320, 568), SMALL, PHONE, (768, 1024), DESKTOP])
+@pytest.mark.parametrize("count", [12345, 99999, 123456, 12345678])
+def test_many_xruns_stay_in_their_place(
+    page: Chromium, shared: SharedState, size: tuple[int, int], count: int
+) -> None:
+    """Five digits touched the button beside them on a phone."""
+    page.resize(*size)
+    shared.status_set("xruns", count)
+    page.wait("!['–', '0'].includes(document.getElementById('xruns').textContent)")
+    left, right, button, load = page.run(
+        "(() => { const range = document.createRange(), rect = (e) => e.getBoundingClientRect();"
+        "range.selectNodeContents(document.getElementById('xruns')); const text = rect(range);"
+        "return [text.left, text.right, rect(document.querySelector('.tools')).left,"
+        "rect(document.getElementById('load')).right]; })()"
+    )
+    assert load + 2 < left and right + 4 < button
+
+
+def test_late_blocks_are_one_line_with_a_remedy(
+    page: Chromium, namespace: Namespace, shared: SharedState
+) -> None:
+    namespace.slack = 1
+    for i in range(1, 5):
+        shared.status_set("xruns", 138 * i)
+        page.wait(f"document.querySelector('#incidents .row')?.textContent.includes('{138 * i} blocks late')")
+    assert page.run("document.querySelectorAll('#incidents .row').length") == 1
+    assert "--slack 2" in page.run("document.querySelector('#incidents .row').textContent")
 
 
 def test_the_keyboard_reaches_everything_and_shows_where_it_is(page: Chromium) -> None:
@@ -241,7 +396,8 @@ def test_nothing_is_cut_off_and_targets_are_big(page: Chromium, size: tuple[int,
         assert page.run("document.documentElement.scrollWidth <= innerWidth")
         assert page.run("document.documentElement.scrollHeight <= innerHeight")
         small = page.run(
-            "[...document.querySelectorAll('button, .fader, form input, .pad')].filter(e => e.offsetParent)"
+            "[...document.querySelectorAll('button, .fader, form input, form select, .pad')]"
+            ".filter(e => e.offsetParent)"
             ".map(e => [e.className || e.id, e.offsetWidth, e.offsetHeight])"
             ".filter(([name, w, h]) => Math.min(w, h) < (innerWidth >= 1000 ? 34 : 44))"
         )

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from umtn.model.decoders.base import Decoder
 from umtn.model.decoders.noise import NoiseBank
 from umtn.model.decoders.oscillators import OscillatorBank
-from umtn.model.layers import CausalConv1d, PitchGRU
-from umtn.model.pitch_encoder import PitchLatent, split_latent
+from umtn.model.layers import CausalConv1d, PitchGRU, split_latent
+from umtn.model.pitch_encoder import PitchLatent
 from umtn.model.streaming import Pointwise, StreamingSequential
 
 __all__ = ["LiveDecoder"]

@@ -62,6 +62,7 @@ class OscillatorBank(StreamingModule):
         self.hop = hop
         self.pitches = pitches
         self.partials = partials
+        self.steps = 64  # in a semitone: 1.6 cents each
         self.chunk = 8  # frames computed at once: offline memory stays flat
         self.voices = min(voices, pitches)
         self.sounding = min(2 * voices, pitches)
@@ -123,8 +124,8 @@ class OscillatorBank(StreamingModule):
         """Amplitudes at each frame's end and the pitch deviation -> audio, state."""
         amplitude = self._loudest(amplitude_BPHT * self.audible.unsqueeze(2))
         t = amplitude.shape[3]
-        # in steps of 1.6 cents: a last bit that differs between engines must not add up in phase
-        steps = torch.round(semitones_BPT * 64).double() / (64 * 12)
+        # in steps: a last bit that differs between engines must not add up in phase
+        steps = torch.round(semitones_BPT * self.steps).double() / (12 * self.steps)
         frequency = (self.f0[:, None] * torch.exp2(steps)).to(amplitude.dtype)
         before = torch.cat([state[1].unsqueeze(2), frequency], dim=2)[:, :, :t]
         # float64 phases count cycles without wrapping: after ten hours a 40th partial is still exact to 1e-6

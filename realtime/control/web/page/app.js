@@ -10,11 +10,10 @@ import { pad } from "./pad.js";
 import { presets } from "./presets.js";
 import { spectrogram } from "./spectrogram.js";
 import { connectTo, forgetWatchers, receive, values, watch } from "./store.js";
-import { by, clock, make, title } from "./words.js";
+import { toast } from "./toasts.js";
+import { by, clock, counted, make, title } from "./words.js";
 
 const FIRST = ["mix"]; // faders that share the first view with the pad
-const TOAST_MS = 5000;
-const TOASTS = 3;
 const picture = spectrogram(by("spectrogram"));
 let domains = [];
 let built = "";
@@ -83,12 +82,15 @@ function figures(status) {
   put("engine", "engine", String);
   put("latency_ms", "latency", (ms) => `${ms.toFixed(1)} ms`);
   put("load", "load", (load) => `${Math.round(100 * load)} %`);
-  put("xruns", "xruns", String);
+  put("xruns", "xruns", counted);
   watch("status/load", (load) => {
     by("load-bar").style.setProperty("--at", Math.min(load, 1));
     by("load-bar").classList.toggle("hot", load > 0.8);
   });
-  watch("status/xruns", (count) => by("xruns").classList.toggle("hot", count > 0));
+  watch("status/xruns", (count) => {
+    by("xruns").classList.toggle("hot", count > 0);
+    by("xruns").title = String(count); // where it is shortened
+  });
   watch("status/gate", (open) => document.body.classList.toggle("gated", !open && values.get("input/gate_db") > -100));
   watch("log", incidents);
   const rest = ["uptime", "load_max", "callback_p999_us", "block", "rate", "resets", "blend_max"];
@@ -104,21 +106,16 @@ function fact(s) {
 
 const WHAT = { xruns: "late", resets: "model reset", input_repairs: "input repaired", recording_lost: "samples lost" };
 
-function incidents(log) {
-  const rows = [...log].reverse().map(({ at, what, count }) => make("li", { className: "row" },
-    make("time", { textContent: new Date(at * 1000).toLocaleTimeString([], { hour12: false }) }),
-    make("span", { textContent: what === "xruns" ? `${count} block${count > 1 ? "s" : ""} late` : `${WHAT[what] ?? what} × ${count}` })));
-  by("incidents").replaceChildren(...(rows.length ? rows : [make("li", { className: "dim", textContent: "Nothing has gone wrong." })]));
-}
+const timeOf = (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { hour12: false });
 
-function toast(text, kind) {
-  const last = by("toasts").lastChild;
-  if (last?.textContent === text) last.remove();
-  const element = make("p", { className: `toast ${kind}`, textContent: text });
-  by("toasts").append(element);
-  while (by("toasts").children.length > TOASTS) by("toasts").firstChild.remove();
-  setTimeout(() => element.remove(), TOAST_MS);
-  element.addEventListener("click", () => element.remove());
+function incidents(log) {
+  const rows = [...log].reverse().map(({ at, until, what, count, cure }) => {
+    const text = what === "xruns" ? `${count} block${count > 1 ? "s" : ""} late` : `${WHAT[what] ?? what} × ${count}`;
+    const words = make("span", { className: "words", textContent: until - at > 1 ? `${text}, to ${timeOf(until)}` : text });
+    if (cure) words.append(make("span", { className: "cure", textContent: cure }));
+    return make("li", { className: "row" }, make("time", { textContent: timeOf(at) }), words);
+  });
+  by("incidents").replaceChildren(...(rows.length ? rows : [make("li", { className: "dim", textContent: "Nothing has gone wrong." })]));
 }
 
 function state(link) {

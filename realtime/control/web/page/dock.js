@@ -6,6 +6,7 @@ import { by, clock, make, title } from "./words.js";
 
 const KEYS = { freeze: "F", bypass: "B", mute: "M", record: "R", panic: "Esc" };
 const SHOWS = { record: "status/recording" }; // where a switch's state comes from
+const FIELDS = "input[type=text], select";
 const ORDER = ["freeze", "bypass", "mute", "record"];
 
 // On touch, mouse or key; a touch must not fire a second time as a click.
@@ -87,13 +88,14 @@ function event(p) {
   return button;
 }
 
-// Single keys, as long as nobody is writing a name.
+// Single keys, as long as nobody is writing a name or choosing from a list; there Escape only leaves the field.
 export function shortcuts(parameters, choose) {
   const choices = parameters.find((p) => p.name === "to")?.choices ?? [];
   return (press) => {
     if (press.ctrlKey || press.metaKey || press.altKey || press.repeat) return;
-    if (press.key === "Escape") return fire("panic");
-    if (press.target.matches?.("input[type=text]")) return;
+    const writing = press.target.matches?.(FIELDS);
+    if (press.key === "Escape") return writing ? press.isComposing || press.target.blur() : fire("panic");
+    if (writing) return;
     const digit = choices[Number(press.key) - 1];
     if (digit) return choose(digit);
     const name = Object.keys(KEYS).find((key) => KEYS[key].toLowerCase() === press.key.toLowerCase());

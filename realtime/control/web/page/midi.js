@@ -54,5 +54,5 @@ function intercept(event) {
 for (const type of ["pointerdown", "click", "keydown"]) document.addEventListener(type, intercept, { capture: true });
 by("learn").addEventListener("click", () => turn(!on));
 addEventListener("keydown", (event) => {
-  if (on && event.key === "Escape") { turn(false); event.stopImmediatePropagation(); }
+  if (on && event.key === "Escape" && !event.target.matches?.("input[type=text], select")) { turn(false); event.stopImmediatePropagation(); }
 }, { capture: true });

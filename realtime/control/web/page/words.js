@@ -28,6 +28,9 @@ export function clock(seconds) {
   return s >= 3600 ? `${Math.floor(s / 3600)}:${pad(Math.floor(s / 60) % 60)}:${pad(s % 60)}` : `${Math.floor(s / 60)}:${pad(s % 60)}`;
 }
 
+// A count that may grow for ever, in the place of four digits.
+export const counted = (n) => (n < 1e4 ? String(n) : n < 1e6 ? `${Math.floor(n / 1e3)}k` : `${Math.floor(n / 1e6)}M`);
+
 // One element, its properties and what is in it.
 export function make(tag, properties = {}, ...inside) {
   const { data, aria, ...plain } = properties;
