@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from realtime.shared.parameters import markdown_table  # noqa: E402
+from realtime.shared.parameters import markdown_table
 
 PAGE = Path(__file__).with_name("control.md")
 TABLES = re.compile(r"^\| OSC address \|.*^\| `/umtn/status/\w+` \|[^\n]*\n(?!\|)", re.MULTILINE | re.DOTALL)

@@ -55,9 +55,7 @@ def _parse(module: str, arguments: list[str]) -> None:
         parser = build_parser()
     elif module == "export":
         verify = arguments[:1] == ["verify"]
-        parser, arguments = (
-            (_verify_options(), arguments[1:]) if verify else (_export_options(), arguments)
-        )
+        parser, arguments = (_verify_options(), arguments[1:]) if verify else (_export_options(), arguments)
     else:
         assert module in OTHERS, f"a page names an unknown program: {module}"
     if parser is not None:
