@@ -21,11 +21,11 @@ import torch
 from torch import Tensor
 
 from export.probe import Sampled, sound_classes, told
-from umtn.model.config import Config, GuidedConfig, HeardEncoderConfig
+from umtn.model.config import Config, GuidedConfig, HeardEncoderConfig, PitchLatent
 from umtn.model.decoders.guided import GuidedDecoder, net_of
 from umtn.model.decoders.harmonic import LiveDecoder
 from umtn.model.decoders.wavenet import WaveNetDecoder
-from umtn.model.pitch_encoder import HeardEncoder, PitchEncoder, PitchLatent, ear_of
+from umtn.model.pitch_encoder import HeardEncoder, PitchEncoder, ear_of
 from umtn.model.semitone_spectrum import CausalSpectrum
 from umtn.model.streaming import StreamingModule
 

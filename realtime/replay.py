@@ -30,6 +30,7 @@ from umtn.errors import UserError
 __all__ = ["Replayed", "main", "replay"]
 
 PIECE = 1 << 16  # samples read from the recording at a time
+LARGEST = 1e15  # of any parameter; presses of panic are counted, too
 
 
 @dataclass
@@ -106,24 +107,25 @@ class _Performance:
         bundle: Path | None,
         done: Replayed,
     ) -> None:
-        self._folder, self._sound, self._done = path.parent, sound, done
+        self._file, self._sound, self._done = path, sound, done
         self._whole = path.suffix.lower() == ".flac"
+        _check_journal(beside(path), head, events)
         self._engine = str(head["engine"])
         self._events = [e for e in events if "end" not in e]
         self._late = max(0, int(head.get("late", 0)))  # the output's channel, see `Tape`
         # a recording that was killed has no end: its last sounds are not in it
         self._end = next((int(e["at"]) for e in events if "end" in e), int(sound.frames))
-        self._length = int(head["call"])
+        self._length = head["call"]
         self._cells = default_cells()
         put(self._cells, _known(head["parameters"], done))
         self._player = Player(self._path(head, bundle))
-        restore(self._player, self._folder / str(head["state"]))
+        self._restore(self._player, head)
         self._out = np.zeros(MAX_CALL, np.float32)
         if head.get("unsaved"):
             done.notes.append(
                 f"the state of {', '.join(head['unsaved'])} was not kept: a difference is to be expected"
             )
-        if bundle is not None:
+        if bundle is not None and _sha256(bundle) != head["sha256"]:
             done.notes.append(f"played with {bundle}, not with {head['bundle']}: it cannot be the same")
 
     def _path(self, about: dict[str, Any], other: Path | None = None) -> SignalPath:
@@ -139,6 +141,15 @@ class _Performance:
         name, precision = str(about.get("engine", self._engine)), str(about.get("precision", "auto"))
         engine = load_engine(Bundle.open(file), name, precision=precision, live=False)
         return SignalPath(engine, self._sound.samplerate, self._length)
+
+    def _restore(self, root: Player | SignalPath, about: dict[str, Any]) -> None:
+        """The state that the journal names. UserError: what is wrong with it, and what can be had without it."""
+        try:
+            restore(root, self._file.parent / str(about["state"]))
+        except UserError as error:
+            raise UserError(
+                f"{error}; what was played can still be translated anew: --in {self._file} --channel 1"
+            ) from None
 
     def render(self, target: Any) -> None:
         flush_denormals()
@@ -166,7 +177,7 @@ class _Performance:
 
     def _calls(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Input and output, call by call, of the length that each call had."""
-        lengths = iter([(e["at"], int(e["block"])) for e in self._events if "block" in e])
+        lengths = iter([(e["at"], e["block"]) for e in self._events if "block" in e])
         following = next(lengths, None)
         at, length = 0, self._length
         held = np.zeros((0, 2), np.float32 if not self._whole else np.int32)
@@ -208,7 +219,7 @@ class _Performance:
 
     def _swap(self, about: dict[str, Any]) -> None:
         path = self._path(about)
-        restore(path, self._folder / str(about["state"]))
+        self._restore(path, about)
         old, new = self._player.path.engine.manifest, path.engine.manifest
         same = old.latent_channels == new.latent_channels
         map_ = DomainMap([d.id for d in old.domains], [d.id for d in new.domains], same)
@@ -225,6 +236,31 @@ class _Performance:
         index = int(np.argmax(error))
         if error[index] > self._done.difference:
             self._done.difference, self._done.at = float(error[index]), at + index
+
+
+def _check_journal(path: Path, head: dict[str, Any], events: list[dict[str, Any]]) -> None:
+    """UserError names the first entry that no recording has: a hand may have edited them, and any program may write."""
+    wrong = [key for key in ("engine", "call", "parameters", "state", "bundle", "sha256") if key not in head]
+    if wrong:
+        raise UserError(f"the first line of {path} lacks {wrong[0]!r}; was it edited?")
+    lengths = [("call", head["call"]), *(("block", e["block"]) for e in events if "block" in e)]
+    for key, length in lengths:
+        if type(length) is not int or not 1 <= length <= MAX_CALL:
+            raise UserError(f"{path}: {key} is {str(length)[:40]}, but 1 to {MAX_CALL} samples were wanted")
+    for values in (head["parameters"], *(e["set"] for e in events if "set" in e)):
+        if not isinstance(values, dict):
+            raise UserError(f"{path} sets {str(values)[:40]}, but names with their values were wanted")
+        for name, value in values.items():
+            if type(value) not in (int, float) or not abs(value) <= LARGEST:  # also NaN
+                raise UserError(
+                    f"{path} sets {name[:40]} to {str(value)[:40]}, but a finite number was wanted"
+                )
+    for event in events:
+        if not {"lost", "failure"}.isdisjoint(event) and type(event.get("s")) not in (int, float):
+            raise UserError(f"{path} has an event without its time: {str(event)[:80]}")
+        swap = event.get("swap", {"bundle": "", "sha256": "", "state": "", "overlap": 0})
+        if not isinstance(swap, dict) or not {"bundle", "sha256", "state", "overlap"} <= swap.keys():
+            raise UserError(f"{path} has a change of bundles that does not say to which: {str(event)[:80]}")
 
 
 def _known(values: dict[str, Any], done: Replayed) -> dict[str, float]:

@@ -77,5 +77,9 @@ def test_an_unknown_option_is_refused_in_a_sentence(program: str) -> None:
 def test_what_needs_torch_says_how_to_get_it(command: str) -> None:
     done = _without_torch(*command.split())
     assert done.returncode == 2
-    assert done.stderr.startswith("error: the package '") and 'pip install "umtn-live[train]"' in done.stderr
+    assert (
+        done.stderr.startswith("error: ")
+        and "is not installed" in done.stderr
+        and 'pip install "umtn-live[train]"' in done.stderr
+    )
     assert len(done.stderr.splitlines()) == 1

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from umtn.data.dataset import Dataset
-from umtn.errors import UserError, advice
+from umtn.errors import UserError
 from umtn.evaluation.evaluate import evaluate
 from umtn.evaluation.material import Material
 from umtn.evaluation.report import COLUMNS, read_report, write_json
@@ -28,36 +28,11 @@ from umtn.model import checkpoint
 from umtn.model.checkpoint import Progress
 from umtn.model.config import Config
 from umtn.model.pitch_encoder import ear_of
-from umtn.model.presets import preset
+from umtn.model.presets import ABLATIONS, preset, without
 from umtn.offline import open_player
 from umtn.training.train import train
 
-__all__ = ["ABLATIONS", "Budget", "RIVALS", "ablations", "contest", "markdown", "rivals", "without"]
-
-
-# What a part of the objective is worth is known by leaving it out.
-
-
-ABLATIONS = ("confusion", "augmentation", "pairs", "reconstruction")
-
-
-def without(config: Config, part: str) -> Config:
-    """The config with one of ABLATIONS left out; UserError for another name.
-
-    confusion: the domain classifier still learns, but nobody works against it. augmentation: sources come as they
-    were rendered, only their level changes. pairs: every clip comes back as its own domain alone (the paper).
-    reconstruction: every clip is another instrument's.
-    """
-    training = config.training
-    if part == "confusion":
-        return replace(config, confusion=replace(config.confusion, weight=0.0))
-    if part == "augmentation":
-        return replace(config, training=replace(training, augment=False))
-    if part == "pairs":
-        return replace(config, training=replace(training, pairs=False))
-    if part == "reconstruction":
-        return replace(config, training=replace(training, share_paired=1.0))
-    raise UserError(f"--without '{part}' is nothing that can be left out; {advice(part, ABLATIONS)}")
+__all__ = ["Budget", "RIVALS", "ablations", "contest", "markdown", "rivals"]
 
 
 RIVALS = ("live", "live-conv", "live-conv-past")

@@ -28,6 +28,7 @@ __all__ = [
 FORMAT = "umtn-bundle"
 FORMAT_VERSION = 1
 DTYPES = ("float32", "float64", "int64")
+LARGEST_INITIAL = {"float32": 3.4e38, "float64": 1.7e308, "int64": 2.0**53}
 MAX_STATE_ELEMENTS = 1 << 26  # of one graph
 MAX_DOMAINS = 128
 LEAST_TEMPERATURE, MOST_TEMPERATURE = 0.05, 2.0
@@ -305,11 +306,18 @@ def _take(
             if key not in wanted:
                 continue
             _fail(f"{where} lacks the key {key!r}")
-        value = float(tree[key]) if kind is float and type(tree[key]) is int else tree[key]
+        value = _float(tree[key]) if kind is float and type(tree[key]) is int else tree[key]
         if type(value) is not kind:
             _fail(f"{key!r} in {where} should be {_WORD[kind]}, but is {tree[key]!r}")
         values[key] = value
     return values
+
+
+def _float(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf  # which no field may be
 
 
 def _graph(path: str, entry: Any) -> Graph:
@@ -370,7 +378,10 @@ def _check_graph(
             _fail(
                 f"state {state.name!r} of {graph.path} has shape {list(state.shape)}; a bundle holds 1 stream"
             )
-        if not math.isfinite(state.initial) or (state.dtype == "int64" and state.initial % 1):
+        whole = state.dtype == "int64"
+        if not abs(state.initial) <= LARGEST_INITIAL[state.dtype] or (
+            whole and state.initial % 1
+        ):  # also NaN
             _fail(f"state {state.name!r} of {graph.path} cannot start as {state.initial} in {state.dtype}")
     _in_range(
         f"state size of {graph.path}",

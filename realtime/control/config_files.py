@@ -21,6 +21,7 @@ from umtn.errors import UserError
 __all__ = ["config_folder", "flatten", "key_lines", "quote", "read_toml", "sync_file", "write_atomic"]
 
 MAX_BYTES = 1 << 18
+MAX_DEPTH = 64
 _NAME = "umtn-live"
 _AT_LINE = re.compile(r"\s*\(at line (\d+), column \d+\)$")
 _AT_END = re.compile(r"\s*\(at end of document\)$")
@@ -84,11 +85,22 @@ def read_toml(path: Path) -> tuple[dict[str, Any], str]:
         line = raw.count(b"\n", 0, error.start) + 1
         raise UserError(f"{path.name}, line {line}: not UTF-8 text; keep the file as UTF-8") from error
     try:
-        return tomllib.loads(text), text
+        content = tomllib.loads(text)
+        _check_depth(content)
+        return content, text
     except ValueError as error:  # also a number of thousands of digits
         raise UserError(f"{path.name}, line {_line_of_error(str(error), text)}") from error
     except RecursionError as error:
         raise UserError(f"{path.name} is nested too deeply to be read") from error
+
+
+def _check_depth(content: dict[str, Any]) -> None:
+    """RecursionError: tables in tables that nobody wrote by hand, and whoever walks through them would fall."""
+    level = [content]
+    for _ in range(MAX_DEPTH):
+        level = [value for table in level for value in table.values() if isinstance(value, dict)]
+    if level:
+        raise RecursionError
 
 
 def _line_of_error(message: str, text: str) -> str:

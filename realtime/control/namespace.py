@@ -10,12 +10,13 @@ from __future__ import annotations
 import difflib
 import math
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from realtime.control.address_pattern import is_pattern, literal_start, matches
+from realtime.control.address_pattern import MAX_PATTERN, is_pattern, literal_start, matches, refusal, steps
 from realtime.control.conflicts import Contest
 from realtime.control.values import BadValue, Nearest, as_index, as_number, one_number, quoted
 from realtime.shared.memory import PARAMETER_INDEX, SharedState
@@ -166,9 +167,10 @@ def list_route(space: Namespace, family: Family) -> Route:
         if len(arguments) > space.latent_channels:
             text = f"{family.address} takes up to {space.latent_channels} numbers, but {len(arguments)} came"
             return [(ERROR, (f"{text}; nothing was set",))]
-        if not all(isinstance(a, (int, float)) and math.isfinite(a) for a in arguments):
-            return [(ERROR, (_first_bad(family, arguments),))]
-        numbers = np.array(arguments, np.float64)
+        try:
+            numbers = np.array([as_number(f"{family.address}/{i}", a) for i, a in enumerate(arguments)])
+        except BadValue as error:
+            return [(ERROR, (str(error),))]
         clipped = np.clip(numbers, family.low, family.high)
         space.shared.parameters[space.cells_of(family)][: len(clipped)] = clipped
         outside = int((clipped != numbers).sum())
@@ -180,16 +182,6 @@ def list_route(space: Namespace, family: Family) -> Route:
         return [(ERROR, (text,))]
 
     return route
-
-
-def _first_bad(family: Family, arguments: Sequence[object]) -> str:
-    """Which number of a list is none."""
-    try:
-        for i, argument in enumerate(arguments):
-            as_number(f"{family.address}/{i}", argument)
-    except BadValue as error:
-        return str(error)
-    return f"{family.address} takes numbers; nothing was set"
 
 
 def status_route(space: Namespace, status: Status) -> Route:
@@ -235,8 +227,8 @@ def _action_argument(parameter: Parameter, arguments: Sequence[object]) -> str |
     return None
 
 
-MAX_PATTERN = 128
 _MAX_CACHED = 256
+_STEPS_PER_S = 500_000  # of patterns that are new: a fifth of a second's work
 
 # argument: the text, a switch's on or off, None where none is needed. Returns what to answer ("" for nothing);
 # ValueError says why not
@@ -275,6 +267,7 @@ class Namespace:
         self.taps: tuple[Tap, ...] = ()
         self.revision = 0
         self._nearest = Nearest()
+        self._second, self._steps_left = 0.0, 0
         self._blending = threading.Lock()
         self.redomain(domains, latent_channels)
         self.add(f"{PREFIX}ping", lambda arguments: [(f"{PREFIX}pong", ())], "I", "answers /umtn/pong")
@@ -355,15 +348,19 @@ class Namespace:
         return None if parameter is None else normalized_route(self, parameter)
 
     def _answer_pattern(self, pattern: str, arguments: Sequence[object]) -> list[Reply]:
-        if len(pattern) > MAX_PATTERN:
-            return [(ERROR, (f"an address pattern of {len(pattern)} characters; at most {MAX_PATTERN}",))]
+        refused = refusal(pattern)
+        if refused:
+            return [(ERROR, (refused,))]
         found = self._matching(pattern, bool(arguments))
+        if found is None:
+            return [(ERROR, (f"too many new patterns in this second; {quoted(pattern)} was not looked up",))]
         if not found:
             return [(ERROR, (f"no address matches the pattern {quoted(pattern)}",))]
         return [reply for address in found for reply in self.answer(address, arguments)]
 
-    def _matching(self, pattern: str, sets: bool) -> tuple[str, ...]:
-        """Addresses that a pattern reaches. A bare "/umtn/*" asks for values: it fires no events in passing."""
+    def _matching(self, pattern: str, sets: bool) -> tuple[str, ...] | None:
+        """Addresses that a pattern reaches; None where this second's work is done. A bare "/umtn/*" asks for values: it
+        fires no events in passing."""
         known = self._matched.get((pattern, sets))
         if known is not None:
             return known
@@ -373,15 +370,27 @@ class Namespace:
         head = pattern.rpartition("/")[0]
         candidates = [a for a in self.routes if a not in skipped]
         start, slashes = literal_start(pattern), 0 if "{" in pattern else pattern.count("/")
-        for family in FAMILIES:
-            if matches(head, family.address):
-                candidates += [f"{family.address}/{i}" for i in range(self.latent_channels)]
-        near = (a for a in candidates if a.startswith(start) and slashes in (0, a.count("/")))
+        families = {f.address + "/" for f in FAMILIES if matches(head, f.address)}
+        if families:
+            candidates += [a for a in self.channels if a[: a.rindex("/") + 1] in families]
+        near = [a for a in candidates if a.startswith(start) and slashes in (0, a.count("/"))]
+        if not self._may_match(steps(pattern) * len(near)):
+            return None
         found = tuple(a for a in near if matches(pattern, a))
         if len(self._matched) >= _MAX_CACHED:
             self._matched = {}
         self._matched[(pattern, sets)] = found
         return found
+
+    def _may_match(self, work: int) -> bool:
+        """Whether this second has room for it; the first pattern of a second always has."""
+        now = time.monotonic()
+        if now - self._second >= 1.0:
+            self._second, self._steps_left = now, _STEPS_PER_S
+        elif self._steps_left < work:
+            return False
+        self._steps_left -= work
+        return True
 
     def current(self) -> dict[str, Value]:
         """Address -> value of every parameter and status, as it is sent; without the latent channels."""

@@ -31,7 +31,10 @@ def as_number(address: str, value: object) -> float:
         raise BadValue(
             f"{address} takes a number, but {type(value).__name__} {quoted(value)} came; nothing was set"
         )
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # JSON has whole numbers of any length
+        number = math.inf
     if not math.isfinite(number):
         raise BadValue(f"{address} takes a finite number, but {number} came; nothing was set")
     return number

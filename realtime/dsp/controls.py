@@ -14,6 +14,7 @@ import numpy as np
 
 from realtime.shared.memory import PARAMETER_INDEX
 from realtime.shared.parameters import FAMILIES, MAX_DOMAINS, MAX_LATENT, PARAMETERS
+from realtime.shared.saved_classes import saved
 
 if TYPE_CHECKING:
     pass
@@ -65,6 +66,7 @@ def put(cells: np.ndarray, values: Mapping[str, float]) -> None:
         cells[PARAMETER_INDEX[name]] = value
 
 
+@saved("domain-map")
 class DomainMap:
     """Numbers in the list `old` to numbers in the list `new`, by the domains' ids; unknown ones to the first.
 
@@ -121,6 +123,7 @@ def _domain_cells(cells: np.ndarray) -> np.ndarray:
     return np.concatenate([cells[_TO : _TO + 1], cells[_BLEND], cells[_SCALE], cells[_BIAS]])
 
 
+@saved("controls")
 @dataclass
 class Controls:
     """What the performer sets; the audio thread copies it from the shared memory before each block."""

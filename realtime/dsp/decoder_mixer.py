@@ -14,6 +14,7 @@ import numpy as np
 from realtime.dsp.latent_controls import LatentControls
 from realtime.engines.engine import Engine
 from realtime.shared.parameters import MAX_DOMAINS
+from realtime.shared.saved_classes import saved
 from realtime.shared.scheduling import LEAST
 
 __all__ = ["Blend", "Voices", "powers_of"]
@@ -50,6 +51,7 @@ def powers_of(weights: np.ndarray, domain: int, room: int) -> list[float]:
     return [square / total if k in kept else 0.0 for k, square in enumerate(squares)]
 
 
+@saved("decoder-blend")
 class Blend:
     """`choose` says what is wanted; `begin` and `end` go around each block. `running` are to be decoded.
 
@@ -197,6 +199,7 @@ EXPLODED = 8.0  # +18 dB over full scale: no decoder that works says that
 _NO_WEIGHTS = np.zeros(MAX_DOMAINS)
 
 
+@saved("decoder-mixer")
 class Voices:
     """Model-rate blocks in, model-rate blocks out; `resets` counts repairs. `room`: decoders at once."""
 

@@ -9,6 +9,8 @@ import math
 
 import numpy as np
 
+from realtime.shared.saved_classes import saved
+
 __all__ = [
     "CHUNK",
     "DcBlocker",
@@ -38,6 +40,7 @@ def gain_to_db(gain: float) -> float:
     return max(FLOOR_DB, 20.0 * math.log10(gain)) if gain > 1e-6 else FLOOR_DB
 
 
+@saved("ramp")
 class Ramp:
     """A control value that moves in a straight line to its target in `ms`: no step, so no click."""
 
@@ -79,6 +82,7 @@ class Ramp:
         return curve
 
 
+@saved("dc-blocker")
 class DcBlocker:
     """y[n] = x[n] - x[n-1] + r y[n-1], -3 dB at `corner_hz`, without a Python loop.
 
@@ -110,6 +114,7 @@ class DcBlocker:
         self._y = float(work[-1])
 
 
+@saved("delay-line")
 class DelayLine:
     """Whole-sample delay that may grow while it runs."""
 
@@ -129,6 +134,7 @@ class DelayLine:
         out[:] = history[end - n : end]
 
 
+@saved("soft-limiter")
 class SoftLimiter:
     """Memoryless: exactly transparent below `knee_db`, above it bent so that nothing passes `ceiling_db`."""
 
@@ -151,6 +157,7 @@ class SoftLimiter:
         np.add(clipped, over, out=x)
 
 
+@saved("meter")
 class Meter:
     """Peak level in dB of full scale; rises at once, falls by 20 dB in `fall_ms`."""
 
@@ -178,6 +185,7 @@ FADE_MS, WAKE_MS = 250.0, 3.0
 SURE_MS = 50.0
 
 
+@saved("gate-gain")
 class _Slide:
     """A gain that goes up to 1 and down to 0 in straight lines."""
 
@@ -202,6 +210,7 @@ class _Slide:
         self.gain = float(curve[-1])
 
 
+@saved("gate")
 class Gate:
     """Closes when no sample reached `threshold_db` for `HOLD_MS`, opens at once at 6 dB more; -100 = off."""
 
@@ -261,6 +270,7 @@ class Gate:
         return at + first if loud[first] else len(level)
 
 
+@saved("output-gate")
 class Hush:
     """Takes the last trace of noise out of decoders that have fallen silent behind a closed gate."""
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from export.bundle.bundle import PitchLayout
 from realtime.engines.engine import Engine
+from realtime.shared.saved_classes import saved
 
 __all__ = ["LatentControls", "Transposer"]
 
@@ -24,6 +25,7 @@ SLACK = 0.02  # semitones past the middle before the pitch goes over to the next
 ALMOST = 0.9999  # of the widest bend: tanh never reaches 1
 
 
+@saved("latent-controls")
 class LatentControls:
     """Set `freeze`, `transpose` and call `shape` before `process`; every block, from one thread."""
 
@@ -126,6 +128,7 @@ class LatentControls:
             self._shaped = bool((self._scale != 1.0).any() or (self._bias != 0.0).any())
 
 
+@saved("transposer")
 class Transposer:
     """Moves the pitches of a latent with that layout: whole keys along the pitch axis, the rest as a bend.
 

@@ -22,6 +22,7 @@ import numpy as np
 from realtime.dsp.controls import DomainMap, fill
 from realtime.dsp.signal_path import MAX_CALL, PANIC_FADE, SignalPath
 from realtime.shared.memory import PARAMETER_INDEX
+from realtime.shared.saved_classes import saved
 
 __all__ = ["MIN_FADE_MS", "SETTLE_MS", "Incoming", "Player"]
 
@@ -41,6 +42,7 @@ class Incoming:
     state: Any = None  # its captured Plan, for the recording
 
 
+@saved("player")
 class Player:
     """`process(cells, x, out)`: parameters' cells and samples in, samples out. `swaps` counts changes."""
 

@@ -18,6 +18,8 @@ from math import gcd
 
 import numpy as np
 
+from realtime.shared.saved_classes import saved
+
 __all__ = ["Resampler", "outputs_after", "reblocking_delay", "span_at"]
 
 
@@ -44,6 +46,7 @@ def _prototype(up: int, down: int, span_taps: int, beta: float) -> np.ndarray:
     return np.sinc(t * cutoff) * np.kaiser(span_taps + 1, beta)
 
 
+@saved("resampler")
 class Resampler:
     """Mono float32 stream from `rate_in` to `rate_out` Hz in pieces of any size up to `max_chunk` inputs.
 

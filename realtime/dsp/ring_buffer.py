@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from realtime.shared.saved_classes import saved
+
 __all__ = ["Fifo", "Ring"]
 
 
@@ -59,6 +61,7 @@ class Ring:
         return n
 
 
+@saved("fifo")
 class Fifo(Ring):
     """The same for one thread, with what only one thread may do."""
 

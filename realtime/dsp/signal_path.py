@@ -21,6 +21,7 @@ from realtime.dsp.filters import CHUNK, DcBlocker, DelayLine, Gate, Hush, Meter,
 from realtime.dsp.resample import Resampler, reblocking_delay, span_at
 from realtime.dsp.ring_buffer import Fifo
 from realtime.engines.engine import Engine
+from realtime.shared.saved_classes import saved
 from realtime.shared.scheduling import LEAST, Room
 
 __all__ = ["Latency", "SignalPath"]
@@ -29,6 +30,7 @@ MAX_CALL = 16384
 PANIC_FADE = 64  # samples
 
 
+@saved("latency")
 @dataclass(frozen=True)
 class Latency:
     """Delay of the path in samples of the device's rate; exact. What the sound card adds is not in it."""
@@ -42,6 +44,7 @@ class Latency:
         return self.resampler + self.reblocking + self.model
 
 
+@saved("signal-path")
 class SignalPath:
     """`process(x, out)` for any length; `block` is the length to expect (None: anything), set by the device.
 

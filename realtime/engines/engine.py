@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from realtime.shared.saved_classes import saved
 from realtime.shared.scheduling import Room
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ __all__ = ["BufferedEngine", "Part", "StreamBuffers", "Together"]
 SILENCE_S = 0.5  # after that much of it no part has anything else in its memory
 
 
+@saved("stream-buffers")
 class StreamBuffers:
     """Contiguous float32: audio, noise, out [1, 1, block], latent [1, D, T], temperature [1]."""
 
@@ -140,6 +142,7 @@ class BufferedEngine:
         return (self._encoder, *self._decoders) if domain is None else (self._decoders[domain],)
 
 
+@saved("step-cost")
 @dataclass(frozen=True)
 class Cost:
     """Seconds of one undisturbed step on this machine (lower quartile): the encoder's, and the slowest decoder's."""

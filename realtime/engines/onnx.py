@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from realtime.engines.engine import BufferedEngine, StreamBuffers
+from realtime.shared.saved_classes import saved
 from umtn.errors import UserError
 
 try:
@@ -57,6 +58,7 @@ def _session(data: bytes, path: str, cuda: bool) -> ort.InferenceSession:
     return session
 
 
+@saved("onnx-state")
 @dataclass
 class _Buffer:
     """A state tensor, on the host or on the GPU, that can be filled with its initial value."""
@@ -82,6 +84,7 @@ class _Buffer:
             self.array[...] = array
 
 
+@saved("onnx-graph")
 class GraphStepper:
     """See `Part`: one graph with its states, on the arrays given by the names of its inputs and outputs."""
 
@@ -144,6 +147,7 @@ def encoder_stepper(bundle: Bundle, buffers: StreamBuffers, cuda: bool = False) 
     return GraphStepper(bundle.read(path), bundle.manifest.graphs[path], inputs, outputs, cuda)
 
 
+@saved("onnx-engine")
 class OnnxEngine(BufferedEngine):
     """See `Engine`. With `cuda` the states live on the GPU and only audio crosses."""
 

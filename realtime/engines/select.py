@@ -205,7 +205,7 @@ def check_probe(engine: Engine, bundle: Bundle) -> tuple[float, str]:
         latent = engine.encode(piece)
         times[i, 0] = time.perf_counter() - start
         error = float(np.abs(latent - latents[:, i]).max())
-        if not error <= worst:  # also when it is not a number
+        if worst == worst and not error <= worst:  # also when it is not a number, and then for good
             worst, where = error, "the encoder"
         for index, domain in enumerate(manifest.domains):
             start = time.perf_counter()
@@ -214,7 +214,7 @@ def check_probe(engine: Engine, bundle: Bundle) -> tuple[float, str]:
             here = slice(i * block, max(i * block, min((i + 1) * block, agreed(probe, domain.id))))
             off = np.abs(out[: here.stop - here.start] - probe[f"audio.{domain.id}"][here])
             error = float(off.max(initial=0.0))
-            if not error <= worst:
+            if worst == worst and not error <= worst:
                 worst, where = error, f"the domain {domain.id}"
     engine.reset()
     engine.temperature = 1.0

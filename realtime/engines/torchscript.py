@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from realtime.engines.engine import BufferedEngine
+from realtime.shared.saved_classes import saved
 from umtn.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["TorchScriptEngine"]
 
 
+@saved("torchscript-module")
 class _Stepper:
     """See `Part`: one scripted module with its states, on the arrays given by the names of its inputs."""
 
@@ -66,6 +68,7 @@ class _Stepper:
         self._output[...] = y.numpy()
 
 
+@saved("torchscript-engine")
 class TorchScriptEngine(BufferedEngine):
     """See `Engine`. PyTorch allocates inside; use it to compare, not on stage."""
 

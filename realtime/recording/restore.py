@@ -1,16 +1,17 @@
 """A snapshot (snapshot.py) as a file, and from the file into an object that was constructed the same way.
 
 What is there already is filled in place: the buffers of an engine stay the buffers that it is bound to. What
-is missing, or of another shape, is made. Classes are looked up only in this program's own packages.
+is missing, or of another shape, is made. A class is what has the id that the file names
+(realtime.shared.saved_classes): nothing is imported, whatever the file says.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 import os
 import zipfile
+import zlib
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from realtime.engines.state import Stateful
-from realtime.recording.snapshot import PACKAGES, Pause, Plan, address, kind_of, root_array
+from realtime.recording.snapshot import Pause, Plan, address, kind_of, root_array
+from realtime.shared.saved_classes import class_of, renamed_in
 from umtn.errors import UserError
 
 __all__ = ["restore", "save"]
@@ -43,6 +45,8 @@ def restore(root: Any, path: Path) -> None:
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             structure, data = bytes(file["structure"]).decode(), file["data"]
+        if data.dtype != np.uint8 or data.ndim != 1:
+            raise ValueError(f"bytes were wanted, not {data.dtype} {list(data.shape)}")
         nodes = [json.loads(line) for line in structure.split("\n")]
         _Restorer(nodes, data).into(root)
     except UserError as error:
@@ -57,6 +61,12 @@ def restore(root: Any, path: Path) -> None:
         AttributeError,
         zipfile.BadZipFile,
         ValueError,
+        ImportError,
+        OverflowError,
+        MemoryError,
+        RecursionError,
+        EOFError,
+        zlib.error,
     ) as error:
         raise UserError(
             f"{path} does not hold the state of what is played here ({type(error).__name__}: {error}); "
@@ -114,11 +124,11 @@ class _Restorer:
         return made
 
     def _array(self, number: int, node: dict[str, Any], live: Any) -> np.ndarray:
-        shape, dtype = tuple(node["shape"]), np.dtype(node["dtype"])
+        shape, dtype = tuple(node["shape"]), _dtype(node["dtype"])
         fits = live is not _MISSING and live.shape == shape and live.dtype == dtype
         if "base" in node:
             return self._view(number, node, live if fits else _MISSING)
-        saved = np.ndarray(shape, dtype, self._data.data, node["at"])
+        saved = np.ndarray(shape, dtype, self._data.data, _offset(node["at"]))
         if fits and root_array(live) is live:
             live[...] = saved
             return self._done(number, live)
@@ -126,11 +136,11 @@ class _Restorer:
 
     def _view(self, number: int, node: dict[str, Any], live: Any) -> np.ndarray:
         base = self._node(node["base"])
-        strides, offset = tuple(node["strides"]), node["offset"]
+        strides, offset = tuple(node["strides"]), _offset(node["offset"])
         same = live is not _MISSING and root_array(live) is base and live.strides == strides
         if same and address(live) - address(base) == offset:
             return self._done(number, live)
-        view = np.ndarray(tuple(node["shape"]), node["dtype"], base.data, offset, strides)
+        view = np.ndarray(tuple(node["shape"]), _dtype(node["dtype"]), base.data, offset, strides)
         return self._done(number, view)
 
     def _stateful(self, number: int, node: dict[str, Any], live: Any) -> Stateful:
@@ -142,7 +152,10 @@ class _Restorer:
                 f"({live.state_bytes} bytes) plays here; only the same bundle, engine, precision and instruction "
                 "set go on from it"
             )
-        live.load_state(self._data[node["at"] : node["at"] + node["bytes"]])
+        kept = self._data[_offset(node["at"]) : node["at"] + node["bytes"]]
+        if len(kept) != live.state_bytes:
+            raise ValueError("a state that breaks off")
+        live.load_state(kept)
         return self._done(number, live)
 
     def _random(self, number: int, node: dict[str, Any], live: Any) -> np.random.Generator:
@@ -159,13 +172,13 @@ class _Restorer:
         before = {} if live is _MISSING or type(live) is not class_ else dict(live.__dict__)
         made = live if before and not frozen else object.__new__(class_)
         self._done(number, made)
-        for name, saved in node["fields"].items():
+        for name, saved in _fields(node).items():
             old = before.pop(name, _MISSING)
             value = self._value(saved)
             if value is not _MISSING and (made is not live or value is not old):
                 object.__setattr__(made, name, value)
-        for name in before if made is live else ():
-            object.__delattr__(made, name)
+        for name, value in before.items() if made is not live else ():
+            object.__setattr__(made, name, value)  # whoever saved it did not have this yet
         return made
 
     def _list(self, number: int, node: dict[str, Any], live: Any) -> list[Any]:
@@ -216,7 +229,7 @@ def _places(node: dict[str, Any], live: Any) -> list[tuple[Any, Any]]:
     kind = node["kind"]
     if kind == "object":
         now = live.__dict__
-        return [(saved, now[name]) for name, saved in node["fields"].items() if name in now]
+        return [(saved, now[name]) for name, saved in _fields(node).items() if name in now]
     if kind == "dict":
         return [
             (saved, live[key]) for key, saved in node["items"] if not isinstance(key, dict) and key in live
@@ -228,14 +241,33 @@ def _places(node: dict[str, Any], live: Any) -> list[tuple[Any, Any]]:
     return []
 
 
-def _class(name: str) -> type:
-    """module:qualified.name, of this program only."""
-    module, _, path = name.partition(":")
-    if module.split(".")[0] not in PACKAGES:
-        raise TypeError(f"{name} is none of this program's classes")
-    found: Any = importlib.import_module(module)
-    for part in path.split("."):
-        found = getattr(found, part)
-    if not isinstance(found, type):
-        raise TypeError(f"{name} is no class")
+def _dtype(name: str) -> np.dtype[Any]:
+    """Of numbers: what a file says of objects would be taken for their addresses."""
+    dtype = np.dtype(name)
+    if dtype.hasobject:
+        raise TypeError("an array of objects")
+    return dtype
+
+
+def _offset(at: int) -> int:
+    """numpy asks whether an array ends in its memory, and not whether it begins there."""
+    if type(at) is not int or at < 0:
+        raise ValueError(f"an array that begins at {at}")
+    return at
+
+
+def _class(name: Any) -> type:
+    """Of this id, or of the place in the source that older files name instead."""
+    found = class_of(name) if isinstance(name, str) else None
+    if found is None:
+        raise UserError(
+            f"the state of {str(name)[:80]!r}, which is none of this program's classes: another version wrote it, "
+            "and only that one goes on from it"
+        )
     return found
+
+
+def _fields(node: dict[str, Any]) -> dict[str, Any]:
+    """The saved attributes by the names that they have today."""
+    renamed = renamed_in(_class(node["class"]))
+    return {renamed.get(name, name): saved for name, saved in node["fields"].items()}

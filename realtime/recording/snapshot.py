@@ -3,8 +3,9 @@
 The walker knows no fields. It follows attributes, lists, tuples, dicts, sets, deques, arrays and numpy's
 generators from a root, each object once however many names it has; a `Stateful` one hands over its state itself.
 What cannot be read (an ONNX Runtime session, a function, a lock) stays what it is in the object that is restored
-into, which therefore must have been constructed the same way. No pickle: JSON for the structure, bytes for the
-arrays.
+into, which therefore must have been constructed the same way. Of our own objects those are read whose class has an
+id (realtime.shared.saved_classes), by which the state names it; all others are reported. No pickle: JSON for the
+structure, bytes for the arrays.
 
 Threading model, because a walk takes milliseconds and a block may last one:
     `Plan(root)`          any thread: walks, gets the memory, notes which containers and arrays there are
@@ -24,10 +25,10 @@ from typing import Any
 import numpy as np
 
 from realtime.engines.state import Stateful
+from realtime.shared.saved_classes import id_of
 
 __all__ = ["Plan", "Stale", "polite"]
 
-PACKAGES = ("realtime",)  # whose objects are walked; all others are left alone, or reported
 ALIGN = 64
 _PLAIN = (bool, int, float, str)
 # Descriptions and machinery: the same in every object that is constructed the same way
@@ -71,9 +72,11 @@ def kind_of(value: Any) -> str:
             return name
     if isinstance(value, (set, frozenset)):
         return "set"
+    if isinstance(value, Stateful):
+        return "stateful"
+    if id_of(type(value)) is not None:
+        return "object"
     module = type(value).__module__.split(".")[0]
-    if module in PACKAGES and hasattr(value, "__dict__"):
-        return "stateful" if isinstance(value, Stateful) else "object"
     return "fixed" if module in ("export", "onnxruntime") or type(value).__name__ in _FIXED else "unknown"
 
 
@@ -234,7 +237,7 @@ class Plan:
             return node | {"items": [refer(v) for v in value]}
         held = self._captured(value, self._copies)
         if kind == "object":
-            node["class"] = f"{type(value).__module__}:{type(value).__qualname__}"
+            node["class"] = id_of(type(value))
             return node | {"fields": {name: refer(v) for name, v in held.items()}}
         if kind == "dict":
             return node | {"items": [[refer(k), refer(v)] for k, v in held.items()]}

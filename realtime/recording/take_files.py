@@ -87,7 +87,7 @@ def read_journal(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
             f"{path} is of version {lines[0].get('version')}, this program reads {VERSION}; use a newer one"
         )
     for line in lines[1:]:
-        if not isinstance(line.get("at"), int):
+        if type(line.get("at")) is not int:
             raise UserError(f"{path} has an event without a position: {json.dumps(line)[:80]}")
     return lines[0], lines[1:]
 
@@ -96,7 +96,7 @@ def _objects(lines: list[str]) -> Iterator[dict[str, Any]]:
     for line in lines:
         try:
             found = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         if not isinstance(found, dict):
             return

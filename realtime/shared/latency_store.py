@@ -6,7 +6,6 @@ One entry for each pair of devices, rate and block: change one of them and the l
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 from contextlib import suppress
@@ -44,7 +43,7 @@ def loops() -> list[dict[str, Any]]:
         content = json.loads(store_path().read_text("utf-8"))
         entries = content["loops"] if content["format"] == FORMAT else []
         return [e for e in entries if isinstance(e, dict)] if isinstance(entries, list) else []
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []
 
 
@@ -53,7 +52,9 @@ def stored_loop_ms(device_in: str, device_out: str, rate: int, block: int) -> fl
     for entry in loops():
         if _key(entry) == (device_in, device_out, rate, block):
             value = entry.get("loop_ms")
-            if isinstance(value, (int, float)) and math.isfinite(value) and 0 <= value < 10000:
+            if (
+                isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 10000
+            ):  # not NaN
                 return float(value)
     return None
 

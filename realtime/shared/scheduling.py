@@ -12,6 +12,8 @@ import platform
 import sys
 from dataclasses import dataclass
 
+from realtime.shared.saved_classes import saved
+
 __all__ = ["HEADROOM", "LEAST", "Room", "blend_room", "flush_denormals", "raise_thread", "request_realtime"]
 
 
@@ -121,6 +123,7 @@ def blend_room(encode_s: float, decode_s: float, block_s: float) -> int:
     return Room(encode_s / block_s, decode_s / block_s).decoders
 
 
+@saved("decoder-room")
 @dataclass(frozen=True)
 class Room:
     """Shares of the time that there is for one block: the encoder's and the slowest decoder's."""

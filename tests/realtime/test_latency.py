@@ -123,7 +123,7 @@ def test_a_stored_loop_is_found_by_its_four_keys_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", '{"format": 1}', '{"format": 9, "loops": [1]}', "\x00\x01"]
+    "content", ["", "{", "[]", '{"format": 1}', '{"format": 9, "loops": [1]}', "\x00\x01", 100_000 * "["]
 )
 def test_a_broken_store_is_put_aside_not_obeyed(content: str) -> None:
     store_path().parent.mkdir(parents=True)
@@ -136,7 +136,7 @@ def test_a_broken_store_is_put_aside_not_obeyed(content: str) -> None:
 
 def test_a_stored_figure_that_is_none_is_ignored() -> None:
     remember_loop("a", "b", 48000, 128, 9.5, 0.0)
-    for bad in ("NaN", '"9"', "-1", "1e9", "null"):
+    for bad in ("NaN", "Infinity", "-Infinity", "1e400", "true", "1" + 400 * "0", '"9"', "-1", "1e9", "null"):
         text = json.dumps(json.loads(store_path().read_text()))
         store_path().write_text(text.replace("9.5", bad))
         assert stored_loop_ms("a", "b", 48000, 128) is None

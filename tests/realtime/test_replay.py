@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -281,3 +282,49 @@ def test_what_is_no_take_gets_a_sentence(take: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no .*take.state.npz"):
         replay(tmp_path / "y.wav")
     assert not (tmp_path / "y.replay.wav").exists()
+
+
+BROKEN: dict[str, tuple[int, dict[str, object], str]] = {
+    "no call": (0, {"call": 0}, "call is 0, but 1 to"),
+    "a long call": (0, {"call": 1 << 40}, "call is 1099511627776, but 1 to"),
+    "a call of no number": (0, {"call": float("nan")}, "call is nan, but 1 to"),
+    "a call that is true": (0, {"call": True}, "call is True, but 1 to"),
+    "NaN": (0, {"parameters": {"to": float("nan")}}, "sets to to nan, but a finite number"),
+    "infinity": (0, {"parameters": {"mix": float("inf")}}, "sets mix to inf, but a finite number"),
+    "a huge number": (0, {"parameters": {"mix": 10**400}}, "but a finite number"),
+    "a word": (0, {"parameters": {"mix": "1"}}, "sets mix to 1, but a finite number"),
+    "no names": (0, {"parameters": [1]}, "names with their values"),
+    "an event's NaN": (1, {"at": 0, "set": {"mix": float("nan")}}, "sets mix to nan"),
+    "a block of nothing": (1, {"at": 0, "block": 0}, "block is 0, but 1 to"),
+    "a place that is true": (1, {"at": True, "set": {}}, "without a position"),
+    "a loss at no time": (1, {"at": 0, "lost": 3}, "without its time"),
+    "a swap to nothing": (1, {"at": 0, "swap": {}}, "does not say to which"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_journal_with_numbers_that_are_none_gets_a_sentence(take: Path, tmp_path: Path, name: str) -> None:
+    """NaN among them ended the program, and a block of 0 samples never did."""
+    line, change, sentence = BROKEN[name]
+    for file in take.parent.glob("take.*"):
+        shutil.copy(file, tmp_path)
+    journal = tmp_path / "take.jsonl"
+    lines = journal.read_text().split("\n")
+    if line:
+        lines.insert(1, json.dumps(change))
+    else:
+        lines[0] = json.dumps(json.loads(lines[0]) | change)
+    journal.write_text("\n".join(lines))
+    with pytest.raises(UserError, match=sentence):
+        replay(tmp_path / "take.wav")
+
+
+@pytest.mark.parametrize("key", ["engine", "call", "parameters", "state", "bundle", "sha256"])
+def test_a_journal_that_lacks_something_gets_a_sentence(take: Path, tmp_path: Path, key: str) -> None:
+    for file in take.parent.glob("take.*"):
+        shutil.copy(file, tmp_path)
+    journal = tmp_path / "take.jsonl"
+    first, rest = journal.read_text().split("\n", 1)
+    journal.write_text(json.dumps({k: v for k, v in json.loads(first).items() if k != key}) + "\n" + rest)
+    with pytest.raises(UserError, match=f"lacks '{key}'"):
+        replay(tmp_path / "take.wav")

@@ -10,8 +10,10 @@ import soundfile
 
 from export.bundle.bundle import Bundle
 from realtime import run
+from realtime.audio.model_loader import describe
 from realtime.audio.sound_files import DEMO
 from realtime.dsp.decoder_mixer import Voices
+from realtime.dsp.signal_path import SignalPath
 from realtime.engines.select import load_engine
 from realtime.shared.audio_config import BUNDLES
 from tests.realtime.engines.kernels import wavenet_kernel
@@ -30,6 +32,16 @@ def test_it_is_small_and_says_whose_it_is(name: str) -> None:
     assert path.stat().st_size <= 40e6
     assert manifest.licence == "MIT" and manifest.preset == name
     assert {"strings", "piano", "winds", "organ", "voice"} <= {d.id for d in manifest.domains}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_it_says_whether_it_uses_a_temperature(name: str) -> None:
+    """The page shows no fader that does nothing."""
+    if name == "wavenet-live" and not wavenet_kernel():
+        pytest.skip("no compiled kernel and no compiler")
+    path = BUNDLES / f"{name}.umtn"
+    told = describe(SignalPath(load_engine(Bundle.open(path), "auto"), 48000, 256), path)
+    assert told["has_temperature"] == (name == "wavenet-live")
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -12,9 +12,8 @@ from tests.umtn import tinydata
 from umtn.__main__ import main
 from umtn.data.dataset import Dataset
 from umtn.errors import UserError
-from umtn.experiments import ABLATIONS, without
 from umtn.model import checkpoint
-from umtn.model.presets import preset
+from umtn.model.presets import ABLATIONS, preset, without
 from umtn.model.translator import Translator
 from umtn.training.batches import BatchSource
 from umtn.training.objective import Objective

@@ -28,3 +28,27 @@ def test_slips_get_a_sentence() -> None:
         Config.from_json("{")
     with pytest.raises(UserError, match="incomplete"):
         Config.from_json("{}")
+
+
+@pytest.mark.parametrize(
+    "number", ["NaN", "Infinity", "-Infinity", "1e400", "true", '"3"', "null", "1" + 400 * "0"]
+)
+@pytest.mark.parametrize(
+    ("where", "key"),
+    [
+        (None, "sample_rate"),
+        (None, "hop"),
+        ("training", "learning_rate"),
+        ("training", "batch"),
+        ("decoder", "partials"),
+    ],
+)
+def test_a_number_that_is_none_is_named(where: str | None, key: str, number: str) -> None:
+    table = json.loads(preset("live").to_json())
+    (table if where is None else table[where])[key] = "?"
+    text = json.dumps(table).replace('"?"', number)
+    if (key, number[:2]) in (("sample_rate", "10"), ("hop", "10"), ("batch", "10"), ("partials", "10")):
+        assert Config.from_json(text)  # a whole number; what it is used for judges its size
+        return
+    with pytest.raises(UserError, match=rf"{key} should be a (whole|finite) number"):
+        Config.from_json(text)

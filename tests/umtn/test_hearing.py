@@ -12,8 +12,7 @@ from umtn.__main__ import main
 from umtn.data.dataset import Dataset
 from umtn.errors import UserError
 from umtn.model import checkpoint
-from umtn.model.config import Config
-from umtn.model.pitch_encoder import PitchLatent
+from umtn.model.config import Config, PitchLatent
 from umtn.model.presets import preset
 from umtn.model.translator import Translator
 from umtn.training.batches import BatchSource

@@ -8,11 +8,12 @@ from torch import Tensor
 
 from tests.contract import check_contract
 from umtn.model.companding import mulaw_decode, mulaw_encode
+from umtn.model.config import PitchLatent
 from umtn.model.decoders.base import fold_noise, unfold_noise
 from umtn.model.decoders.noise import NoiseBank
 from umtn.model.decoders.oscillators import OscillatorBank
 from umtn.model.decoders.wavenet import draw
-from umtn.model.pitch_encoder import PitchLatent, opened
+from umtn.model.pitch_encoder import opened
 from umtn.model.presets import preset
 from umtn.model.semitone_spectrum import CausalSpectrum
 from umtn.model.translator import Translator

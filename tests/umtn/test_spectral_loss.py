@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from umtn.model.config import PitchLatent
 from umtn.model.decoders.harmonic import LiveDecoder
-from umtn.model.pitch_encoder import PitchLatent
 from umtn.training.spectral_loss import BankSpectrumLoss
 
 RATE, HOP, FRAMES = 24000, 128, 120

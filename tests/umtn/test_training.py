@@ -23,6 +23,7 @@ from umtn.errors import UserError
 from umtn.model import checkpoint
 from umtn.model.config import Config
 from umtn.model.presets import preset
+from umtn.model.translator import Translator
 from umtn.training.batches import BatchSource
 from umtn.training.ema import Average
 from umtn.training.train import Trainer, train
@@ -123,6 +124,17 @@ def test_bad_checkpoints_get_a_sentence(data: Path, tmp_path: Path) -> None:
     (out / "checkpoint.json").write_text("{")
     with pytest.raises(UserError, match="not a checkpoint"):
         checkpoint.load(out)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_a_weight_that_is_not_finite_is_named(tmp_path: Path, bad: float) -> None:
+    config = preset("tiny-live")
+    weights = Translator(config).state_dict()
+    name = sorted(n for n, value in weights.items() if value.is_floating_point())[-1]
+    weights[name].view(-1)[-1] = bad
+    checkpoint.save(tmp_path / "c", config, weights, {}, checkpoint.Progress())
+    with pytest.raises(UserError, match=f"weight '{name}' is not finite"):
+        checkpoint.load(tmp_path / "c")
 
 
 def test_weights_that_decoders_share_are_stored_once(data: Path, tmp_path: Path) -> None:

@@ -11,8 +11,7 @@ __all__ = ["register"]
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the `train` and `take-ear` commands."""
-    from umtn.experiments import ABLATIONS
-    from umtn.model.presets import PRESETS
+    from umtn.model.presets import ABLATIONS, PRESETS
 
     parser = commands.add_parser("train", help="train a translator", description=__doc__)
     parser.add_argument("--preset", default="live", help=f"one of {', '.join(PRESETS)} (default: live)")
@@ -85,8 +84,7 @@ def _take_ear(args: argparse.Namespace) -> None:
 def _run(args: argparse.Namespace) -> None:
     from umtn.data.dataset import Dataset
     from umtn.errors import UserError, words
-    from umtn.experiments import without
-    from umtn.model.presets import preset
+    from umtn.model.presets import preset, without
     from umtn.training.band_extension import at_rate
     from umtn.training.encoder_only import hearing_on
     from umtn.training.fine_tuning import learning_on, whole_on, widened

@@ -176,4 +176,8 @@ def fit(module: torch.nn.Module, tensors: dict[str, Tensor], where: Path) -> Non
             raise UserError(
                 f"'{where}': weight '{name}' is {list(tensor.shape)}, this preset wants {list(wanted[name].shape)}."
             )
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise UserError(
+                f"'{where}': weight '{name}' is not finite: the training went wrong before it was saved."
+            )
     module.load_state_dict(tensors)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from umtn.errors import UserError, advice
-from umtn.model.pitch_encoder import PitchLatent
 
 __all__ = [
     "AdversaryConfig",
@@ -22,12 +22,40 @@ __all__ = [
     "HeardEncoderConfig",
     "LiveDecoderConfig",
     "PitchEncoderConfig",
+    "PitchLatent",
     "TrainingConfig",
     "WaveEncoderConfig",
     "WaveNetConfig",
 ]
 
 DOMAINS = ("strings", "piano", "winds", "organ", "voice", "brass", "plucked", "mallets")
+
+
+# The layout of the pitch encoder's latent: what every channel of z means.
+#
+#     [ activation P | cents P | free K * P | room G ]
+#
+# `activation` are logits of "this pitch sounds", `cents` the deviation from equal temperament in semitones,
+# the free channels carry what the decoders find useful for each pitch (level, attack), `room` what belongs to
+# no pitch (overall loudness, breath, noise).
+
+
+@dataclass(frozen=True)
+class PitchLatent:
+    """Sizes of the parts; pitches are MIDI note numbers from `lowest`."""
+
+    lowest: int = 28
+    pitches: int = 76
+    free: int = 2
+    room: int = 16
+
+    @property
+    def channels(self) -> int:
+        return (2 + self.free) * self.pitches + self.room
+
+    @property
+    def per_pitch(self) -> int:
+        return 2 + self.free
 
 
 @dataclass(frozen=True)
@@ -238,6 +266,15 @@ class Config:
         return typing.cast(Config, _build(Config, data, "config"))
 
 
+_PLAIN: dict[Any, Callable[[Any], bool]] = {
+    bool: lambda value: isinstance(value, bool),
+    int: lambda value: type(value) is int,
+    float: lambda value: type(value) in (int, float) and abs(value) < 1e300,  # not NaN, not true
+    str: lambda value: isinstance(value, str),
+}
+_NAMED = {bool: "true or false", int: "a whole number", float: "a finite number", str: "a text"}
+
+
 def _build(cls: Any, data: Any, where: str) -> Any:
     """A dataclass from plain JSON; an unknown key is an error that names the nearest known one."""
     if not isinstance(data, dict):
@@ -264,6 +301,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return _build(kinds[kind], value, where)
     if choices and isinstance(value, dict):  # or nothing
         return _build(choices[0], value, where)
+    if hint in _PLAIN and not _PLAIN[hint](value):
+        raise UserError(f"{where} should be {_NAMED[hint]}, but is {str(value)[:60]}.")
     if isinstance(value, list):
         return tuple(_build(choices[0], item, where) if choices else item for item in value)
     return value

@@ -2,11 +2,10 @@
 
 spectrum -> harmonics stacked as channels (a note's partials meet at its own pitch; Bittner et al. 2017,
 "Deep salience", used the same device) -> convolutions over pitch and time with shared weights
--> latent of `umtn.model.pitch_encoder.PitchLatent`. One latent frame per hop, no look-ahead.
+-> latent of `umtn.model.config.PitchLatent`. One latent frame per hop, no look-ahead.
 """
 
 import math
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import List, Tuple
 
@@ -14,38 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from umtn.model.config import PitchLatent
 from umtn.model.layers import CausalConv1d, CausalConv2d, dilated_residual, split_latent
 from umtn.model.semitone_spectrum import CausalSpectrum
 from umtn.model.streaming import Pointwise, Residual, StreamingModule, StreamingSequential
 
-__all__ = ["HeardEncoder", "PitchEncoder", "PitchLatent", "ear_of", "mouth", "opened"]
-
-
-# The layout of the pitch encoder's latent: what every channel of z means.
-#
-#     [ activation P | cents P | free K * P | room G ]
-#
-# `activation` are logits of "this pitch sounds", `cents` the deviation from equal temperament in semitones,
-# the free channels carry what the decoders find useful for each pitch (level, attack), `room` what belongs to
-# no pitch (overall loudness, breath, noise).
-
-
-@dataclass(frozen=True)
-class PitchLatent:
-    """Sizes of the parts; pitches are MIDI note numbers from `lowest`."""
-
-    lowest: int = 28
-    pitches: int = 76
-    free: int = 2
-    room: int = 16
-
-    @property
-    def channels(self) -> int:
-        return (2 + self.free) * self.pitches + self.room
-
-    @property
-    def per_pitch(self) -> int:
-        return 2 + self.free
+__all__ = ["HeardEncoder", "PitchEncoder", "ear_of", "mouth", "opened"]
 
 
 HARMONICS = (0.5, 1, 2, 3, 4, 5, 6, 7, 8)

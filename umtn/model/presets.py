@@ -14,11 +14,11 @@ from umtn.model.config import (
     HeardEncoderConfig,
     LiveDecoderConfig,
     PitchEncoderConfig,
+    PitchLatent,
     TrainingConfig,
     WaveEncoderConfig,
     WaveNetConfig,
 )
-from umtn.model.pitch_encoder import PitchLatent
 
 __all__ = ["PRESETS", "preset", "presets_at"]
 
@@ -162,3 +162,25 @@ def presets_at(rate: int) -> str:
     return (
         f"the presets {', '.join(fit)}" if fit else "no preset as it is, only for `train --extend ... --rate`"
     )
+
+
+ABLATIONS = ("confusion", "augmentation", "pairs", "reconstruction")
+
+
+def without(config: Config, part: str) -> Config:
+    """The config with one of ABLATIONS left out; UserError for another name.
+
+    confusion: the domain classifier still learns, but nobody works against it. augmentation: sources come as they
+    were rendered, only their level changes. pairs: every clip comes back as its own domain alone (the paper).
+    reconstruction: every clip is another instrument's.
+    """
+    training = config.training
+    if part == "confusion":
+        return replace(config, confusion=replace(config.confusion, weight=0.0))
+    if part == "augmentation":
+        return replace(config, training=replace(training, augment=False))
+    if part == "pairs":
+        return replace(config, training=replace(training, pairs=False))
+    if part == "reconstruction":
+        return replace(config, training=replace(training, share_paired=1.0))
+    raise UserError(f"--without '{part}' is nothing that can be left out; {advice(part, ABLATIONS)}")

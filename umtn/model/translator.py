@@ -12,6 +12,7 @@ from umtn.model.config import (
     HeardEncoderConfig,
     LiveDecoderConfig,
     PitchEncoderConfig,
+    PitchLatent,
     WaveEncoderConfig,
     WaveNetConfig,
 )
@@ -20,7 +21,7 @@ from umtn.model.decoders.conv import ConvDecoder
 from umtn.model.decoders.guided import GuidedDecoder
 from umtn.model.decoders.harmonic import LiveDecoder
 from umtn.model.decoders.wavenet import WaveNetDecoder
-from umtn.model.pitch_encoder import HeardEncoder, PitchEncoder, PitchLatent
+from umtn.model.pitch_encoder import HeardEncoder, PitchEncoder
 from umtn.model.wave_encoder import WaveEncoder
 
 __all__ = ["ConfusionNetwork", "Translator"]

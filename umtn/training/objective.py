@@ -22,7 +22,7 @@ from umtn.data.augment import (
     uniform,
 )
 from umtn.model.companding import mulaw_encode
-from umtn.model.config import ConvDecoderConfig, LiveDecoderConfig
+from umtn.model.config import ConvDecoderConfig, LiveDecoderConfig, PitchLatent
 from umtn.model.decoders.base import Decoder
 from umtn.model.decoders.conv import ConvDecoder
 from umtn.model.decoders.guided import GuidedDecoder
@@ -30,7 +30,7 @@ from umtn.model.decoders.harmonic import LiveDecoder
 from umtn.model.decoders.teacher_forcing import sample_loss
 from umtn.model.decoders.wavenet import WaveNetDecoder
 from umtn.model.layers import split_latent
-from umtn.model.pitch_encoder import HeardEncoder, PitchEncoder, PitchLatent, ear_of
+from umtn.model.pitch_encoder import HeardEncoder, PitchEncoder, ear_of
 from umtn.model.translator import Translator
 from umtn.training.adversarial import Adversary, Said, say
 from umtn.training.batches import Batch

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -136,7 +135,7 @@ class Subscribers:
             )
         host = wanted.pop(0) if wanted and isinstance(wanted[0], str) else sender[0]
         port = wanted.pop(0) if wanted else sender[1]
-        if not isinstance(port, (int, float)) or not 1 <= port < 65536:  # also refuses NaN
+        if not isinstance(port, (int, float)) or port is True or not 1 <= port < 65536:  # also refuses NaN
             raise BadValue(f"subscribe takes a port from 1 to 65535, but {quoted(port)} came")
         rate = self._rate(wanted.pop(0)) if wanted else None
         if wanted:
@@ -147,15 +146,24 @@ class Subscribers:
 
     @staticmethod
     def _rate(rate: object) -> float:
-        if not isinstance(rate, (int, float)) or not math.isfinite(rate) or not MIN_HZ <= rate <= MAX_HZ:
+        if not isinstance(rate, (int, float)) or rate is True or not MIN_HZ <= rate <= MAX_HZ:  # also NaN
             raise BadValue(f"subscribe takes a rate of {MIN_HZ:g} to {MAX_HZ:g} Hz, but {quoted(rate)} came")
         return float(rate)
 
     def _part(self, part: object) -> str:
+        """`/umtn/status`, or `/status` for short; as it stands in full."""
         text = str(part)
-        if len(text) > MAX_PART or not (text.startswith(PREFIX) or PREFIX.startswith(text)):
-            raise BadValue(f"subscribe takes a part of {PREFIX}, but {quoted(text)} came")
-        return text
+        if text.startswith(PREFIX) or PREFIX.startswith(text):
+            full = text
+        else:
+            full = PREFIX + text.removeprefix("/")
+        known = full == text or any(address.startswith(full) for address in self._namespace.routes)
+        if len(full) > MAX_PART or not known:
+            raise BadValue(
+                f"subscribe takes a part that begins with {PREFIX} (or a known one without it, as /status), but "
+                f"{quoted(text)} came"
+            )
+        return full
 
     def _numeric(self, host: str, sender: Address) -> str:
         """Names other than localhost are refused: looking one up would hold all messages up."""

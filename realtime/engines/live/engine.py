@@ -11,6 +11,7 @@ from realtime.engines.live import kernel
 from realtime.engines.live.kernel import NativePart
 from realtime.engines.live.weights import DecoderWeights, EncoderWeights, MouthWeights
 from realtime.engines.state import Kept
+from realtime.shared.saved_classes import saved
 from umtn.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ __all__ = ["BoundPart", "ENCODER", "HeardPart", "LiveCpuEngine", "check_model", 
 ENCODER = "weights/encoder.safetensors"
 
 
+@saved("native-part")
 class BoundPart:
     """See `Part`: a native part on the engine's buffers.
 
@@ -41,6 +43,7 @@ class BoundPart:
         self.keep, self.rest = kept.keep, kept.restore
 
 
+@saved("live-engine")
 class LiveCpuEngine(BufferedEngine):
     """See `Engine`. `isa`: one of `library.ISAS`, or None for the fastest here.
 
@@ -100,6 +103,7 @@ def check_model(rate: int, hop: int, channels: int, manifest: Manifest, file: st
 # Guided decoders have mouths of their own: theirs is the ear alone.
 
 
+@saved("two-part-encoder")
 class HeardPart(Together):
     """See `Part`: audio -> the ear's latent -> the latent. `isa`: as of `LiveCpuEngine`.
 

@@ -11,7 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from export.bundle.safetensors import checked_floats, read_safetensors, told_about
+from export.bundle.safetensors import (
+    checked_floats,
+    finite_number,
+    read_safetensors,
+    told_about,
+    whole_number,
+)
 from umtn.errors import UserError
 
 __all__ = ["DecoderWeights", "EncoderWeights", "Layout", "MouthWeights"]
@@ -20,6 +26,7 @@ BINS = 16  # analysed together, see export.native_weights
 OCTAVE, ENTRY = 25, (7, 2)  # taps over pitch; over pitch and time
 MOST_PITCHES, MOST_HOP = 128, 4096
 TAPS = 3  # in time
+MOST_CYCLES = 1e6  # of a frequency, a partial's number or an offset: further up a phase has no digits left
 
 
 @dataclass(frozen=True)
@@ -66,11 +73,11 @@ class EncoderWeights:
         arrays, about = _read(data, "encoder", "pitch", name)
         try:
             fields: dict[str, Any] = {
-                key: int(about[key]) for key in ("rate", "hop", "longest", "semitones", "channels")
+                key: whole_number(about[key]) for key in ("rate", "hop", "longest", "semitones", "channels")
             }
-            fields |= {key: tuple(map(int, about[key])) for key in ("dilations", "shifts", "blocks")}
+            fields |= {key: tuple(map(whole_number, about[key])) for key in ("dilations", "shifts", "blocks")}
             for key in ("fine", "quick"):
-                fields[key] = tuple(-1 if i is None else int(i) for i in about[key])
+                fields[key] = tuple(-1 if i is None else whole_number(i) for i in about[key])
             layout = _layout(about)
         except (KeyError, ValueError, TypeError) as error:
             raise _incomplete(name, error) from None
@@ -84,6 +91,7 @@ class EncoderWeights:
         _in_range(name, "number of channels", self.channels, 1, 4096)
         _in_range(name, "number of semitones", self.semitones, 1, 512)
         _in_range(name, "longest window", self.longest, self.hop, 1 << 20)
+        _in_range(name, "number of shifts", len(self.shifts), 1, 256)
         for what, values, low, high in (
             ("dilation", self.dilations, 1, 4096),
             ("shift", self.shifts, -4096, 4096),
@@ -164,8 +172,8 @@ class DecoderWeights:
         arrays, about = _read(data, "decoder", "live", name)
         keys = ("rate", "hop", "hidden", "partials", "bands", "voices", "sounding")
         try:
-            sizes = {key: int(about[key]) for key in keys}
-            silent, stride = float(about["silent"]), float(about["stride"])
+            sizes = {key: whole_number(about[key]) for key in keys}
+            silent, stride = finite_number(about["silent"]), finite_number(about["stride"])
             layout = _layout(about)
         except (KeyError, ValueError, TypeError) as error:
             raise _incomplete(name, error) from None
@@ -183,12 +191,12 @@ class DecoderWeights:
                 array is None
                 or array.shape != shape
                 or array.dtype != np.float64
-                or not np.isfinite(array).all()
+                or not (np.abs(array) <= MOST_CYCLES).all()  # False for NaN
             ):
                 raise UserError(
-                    f"{name}: oscillators.{key} is not finite float64 {list(shape)}; export it again"
+                    f"{name}: oscillators.{key} is not finite float64 {list(shape)} of a sane size; export it again"
                 )
-            d.doubles[key] = np.ascontiguousarray(array)
+            d.doubles[key] = np.require(array, np.float64, ["C", "A"])
         return d
 
     def _check(self, name: str) -> None:
@@ -196,6 +204,10 @@ class DecoderWeights:
             raise UserError(f"{name}: a hop of {self.hop} is not 16 * 2^n samples; export the bundle again")
         for what in ("hidden", "partials", "bands"):
             _in_range(name, what, getattr(self, what), 1, 4096)
+        if abs(self.silent) > MOST_CYCLES or abs(self.stride) > MOST_CYCLES:
+            raise UserError(
+                f"{name}: silent = {self.silent:g} and stride = {self.stride:g} cannot be; export it again"
+            )
         _in_range(name, "number of sounding voices", self.sounding, 1, self.layout.pitches)
         _in_range(name, "number of voices", self.voices, 1, self.sounding)
 
@@ -250,8 +262,8 @@ class MouthWeights:
         """UserError: damaged, without a mouth, or in itself contradictory."""
         arrays, about = _read(data, "mouth", "heard", name)
         try:
-            channels, latent = int(about["channels"]), int(about["latent"])
-            m = cls({}, _layout(about), channels, tuple(map(int, about["dilations"])), latent)
+            channels, latent = whole_number(about["channels"]), whole_number(about["latent"])
+            m = cls({}, _layout(about), channels, tuple(map(whole_number, about["dilations"])), latent)
         except (KeyError, ValueError, TypeError) as error:
             raise _incomplete(name, error) from None
         _in_range(name, "number of channels", channels, 1, 4096)
@@ -293,7 +305,11 @@ def _read(data: bytes, part: str, kind: str, name: str) -> tuple[dict[str, np.nd
 
 
 def _layout(about: dict[str, Any]) -> Layout:
-    layout = Layout(**{key: int(about["layout"][key]) for key in ("lowest", "pitches", "free", "room")})
+    layout = Layout(
+        **{key: whole_number(about["layout"][key]) for key in ("lowest", "pitches", "free", "room")}
+    )
+    if not 0 <= layout.lowest <= 127:
+        raise ValueError(f"a layout whose lowest pitch is {layout.lowest}")
     if not (1 <= layout.pitches <= MOST_PITCHES and 0 <= layout.free <= 64 and 1 <= layout.room <= 4096):
         raise ValueError(f"a layout of {layout.pitches} pitches, {layout.free} free and {layout.room} others")
     return layout
@@ -317,7 +333,7 @@ def _sizes(arrays: Mapping[str, np.ndarray], key: str, dimensions: int, name: st
 
 def _first_size(arrays: Mapping[str, np.ndarray], key: str, name: str) -> int:
     """How many outputs a layer has; that the rest of its shape fits is checked with the others."""
-    return _sizes(arrays, key, arrays[key].ndim if key in arrays else 0, name)[0]
+    return _sizes(arrays, key, max(1, arrays[key].ndim) if key in arrays else 1, name)[0]
 
 
 def _conv(key: str, *shape: int) -> dict[str, tuple[int, ...]]:

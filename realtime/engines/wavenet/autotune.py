@@ -14,6 +14,7 @@ from realtime.engines.wavenet import native_loop
 from realtime.engines.wavenet.native_loop import NativeLoop
 from realtime.engines.wavenet.sample_loop import NumpyLoop, SampleLoop
 from realtime.engines.wavenet.weights import Calibration, WavenetWeights, mulaw_table
+from realtime.shared.saved_classes import saved
 from umtn.errors import UserError
 
 if TYPE_CHECKING:
@@ -130,6 +131,12 @@ class Probed(NamedTuple):
             )
         if weights.guided:
             told, guide, drawn = (probe[f"{part}.{domain}"] for part in ("told", "guide", "drawn"))
+            for part, classes in (("guide", guide), ("drawn", drawn)):
+                if not ((classes >= 0) & (classes < weights.classes)).all():
+                    raise UserError(
+                        f"{bundle}: {part}.{domain} of its probe has classes beyond 0 to {weights.classes - 1}; "
+                        "export the bundle again"
+                    )
             return cls(told, probe["noise"], guide, drawn)
         table = mulaw_table(weights.classes)[1:]  # class 0 is never drawn
         drawn = np.abs(probe[f"audio.{domain}"][:, None] - table).argmin(axis=1).astype(np.int32) + 1
@@ -145,6 +152,7 @@ LEAST_STEPS = 20  # a busy machine interrupts some of them
 SAME_SHARE = 0.999  # of the probe's samples that an exact loop must draw alike
 
 
+@saved("loop-choice")
 @dataclass(frozen=True)
 class Choice:
     """How the decoders run here, and what that costs."""
@@ -202,10 +210,19 @@ class Contest:
         if name in ("fp32", "numba"):
             return self._choice(exact, 0.0), exact
         loops = self._make("native", name)
-        nats = max(
-            divergence(a, b, p.latent, p.noise, p.guide)
-            for a, b, p in zip(exact, loops, self.probed, strict=True)
+        nats = float(
+            np.max(  # not Python's, which passes over a NaN that comes second
+                [
+                    divergence(a, b, p.latent, p.noise, p.guide)
+                    for a, b, p in zip(exact, loops, self.probed, strict=True)
+                ]
+            )
         )
+        if not np.isfinite(nats):
+            raise UserError(
+                f"{name} of {self.bundle.path.name} says nothing that fp32 says (its distributions are not finite); "
+                "use --precision fp32"
+            )
         return self._choice(loops, nats), loops
 
     def _make(self, kind: str, precision: str) -> list[SampleLoop]:
@@ -226,7 +243,7 @@ class Contest:
         _, classes, _ = play(loop, probed.latent, probed.noise, guide=probed.guide)
         same = float((classes == probed.classes).mean())
         loop.reset()
-        if same < SAME_SHARE:
+        if not same >= SAME_SHARE:
             raise UserError(
                 f"the engine wavenet-cpu ({loop.name}) draws other samples than the probe of "
                 f"{self.bundle.path.name} for {domain} ({100 * same:.1f} % alike): weights and graph disagree, "

@@ -17,6 +17,7 @@ from realtime.engines.wavenet.cuda.device import CudaDevice, Device
 from realtime.engines.wavenet.cuda.loop import CudaLoop
 from realtime.engines.wavenet.engine import SampledEngine
 from realtime.engines.wavenet.sample_loop import SampleLoop
+from realtime.shared.saved_classes import saved
 from umtn.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ __all__ = ["SAME_SHARE", "WavenetCudaEngine"]
 SAME_SHARE = 0.97
 
 
+@saved("wavenet-cuda-engine")
 class WavenetCudaEngine(SampledEngine):
     """See `Engine`. Each domain has a loop of its own; they take turns on the GPU.
 

@@ -17,6 +17,7 @@ from realtime.engines.wavenet.autotune import CHOICES, Choice, Contest, Probed, 
 from realtime.engines.wavenet.guided import Front, GuidedVoice, GuideWeights
 from realtime.engines.wavenet.sample_loop import LoopMemory, SampleLoop
 from realtime.engines.wavenet.weights import WavenetWeights
+from realtime.shared.saved_classes import saved
 from umtn.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def _file(domain: str) -> str:
     return f"weights/{domain}.safetensors"
 
 
+@saved("wavenet-decoder")
 class _Voice(LoopMemory):
     """See `Part`: a loop of one stream."""
 
@@ -160,6 +162,7 @@ def domain_weights(bundle: Bundle, domain: str) -> WavenetWeights:
 # start. Threading model: see `Engine`.
 
 
+@saved("wavenet-engine")
 class WavenetCpuEngine(SampledEngine):
     """See `Engine`. `choice` says what was picked and at what RTF, `precision` how to ask for it again.
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from export.bundle.safetensors import read_safetensors, told_about
+from export.bundle.safetensors import finite_number, read_safetensors, told_about
 from realtime.engines.engine import StreamBuffers, Together
 from realtime.engines.live import kernel
 from realtime.engines.live.engine import BoundPart, check_model
@@ -23,6 +23,7 @@ from realtime.engines.live.weights import DecoderWeights, MouthWeights
 from realtime.engines.state import Kept
 from realtime.engines.wavenet.sample_loop import LoopMemory, SampleLoop
 from realtime.engines.wavenet.weights import WavenetWeights
+from realtime.shared.saved_classes import saved
 from umtn.errors import UserError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ __all__ = ["Emphasis", "Front", "GuidedVoice", "GuideWeights"]
 SILENT = 0.5  # half way between 0 and 1: noise that is silent
 # rounding moves a tone beside a border into the next class: of few samples, and never further
 MOST_MOVED = 0.1
+LEAST_DRIVE, MOST_DRIVE = 1e-3, 1e3  # what is drawn is divided by it
 
 
 @dataclass(frozen=True)
@@ -80,16 +82,17 @@ class GuideWeights:
 def _emphasis(data: bytes, name: str) -> tuple[float, float]:
     about = told_about(read_safetensors(data, name)[1], "guide", name)
     try:
-        emphasis, drive = float(about["emphasis"]), float(about["drive"])
+        emphasis, drive = finite_number(about["emphasis"]), finite_number(about["drive"])
     except (KeyError, ValueError, TypeError):
         raise UserError(f"{name} does not say how its guide is heard; export the bundle again") from None
-    if not (0 <= emphasis < 1 and 0 < drive < math.inf):
+    if not (0 <= emphasis < 1 and LEAST_DRIVE <= drive <= MOST_DRIVE):
         raise UserError(
             f"{name}: an emphasis of {emphasis:g} and a drive of {drive:g} cannot be; export the bundle again"
         )
     return emphasis, drive
 
 
+@saved("emphasis")
 class Emphasis:
     """umtn.model.companding between arrays [1, N] that stay where they are, N a multiple of hop."""
 
@@ -145,6 +148,7 @@ class Emphasis:
             self._last[1] = out[0, here.stop - 1]
 
 
+@saved("guide-front")
 class Front(Together):
     """All before the loop: the latent -> `told` [1, D, T] and `guide` [1, N]."""
 
@@ -185,7 +189,7 @@ class Front(Together):
         guide = probe[f"guide.{domain}"]
         told, classes = self.tell(latent, probe["latent"])
         error = float(np.nan_to_num(np.abs(told - probe[f"told.{domain}"]), nan=np.inf).max())
-        by = np.abs(classes - guide)
+        by = np.abs(classes.astype(np.int64) - guide)  # a probe may hold any 32 bits
         moved, furthest = int((by > 0).sum()), int(by.max())
         if not error <= tolerance:
             return f"the mouth (off by {error:.2g}, allowed {tolerance:.2g})"
@@ -194,6 +198,7 @@ class Front(Together):
         return ""
 
 
+@saved("guided-decoder")
 class GuidedVoice(Together):
     """See `Part`: front, loop of one stream, and what is settled."""
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from realtime.engines.wavenet.sample_loop import BEYOND, Piece, SampleLoop
 from realtime.engines.wavenet.weights import Calibration, Steps, WavenetWeights, mulaw_table
+from realtime.shared.saved_classes import saved
 from umtn.errors import UserError
 from umtn.native.build import WAVENET, CompilerError, Handle, opened
 
@@ -113,6 +114,7 @@ def pick_isa(precision: str, isa: str | None) -> str:
     return isa
 
 
+@saved("native-loop")
 class NativeLoop(SampleLoop):
     """See `SampleLoop`. `isa`: one of ISAS, or None for the fastest."""
 

@@ -8,11 +8,13 @@ import numpy as np
 
 from realtime.engines.wavenet.sample_loop import ArrayLoop, Piece, clean_latent
 from realtime.engines.wavenet.weights import WavenetWeights, mulaw_table
+from realtime.shared.saved_classes import saved
 from umtn.errors import UserError
 
 __all__ = ["NumbaLoop"]
 
 
+@saved("numba-loop")
 class NumbaLoop(ArrayLoop):
     """See `SampleLoop`. Compiled once per user (numba's cache), then loaded in a fraction of a second."""
 

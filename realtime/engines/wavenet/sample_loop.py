@@ -11,6 +11,7 @@ import numpy as np
 
 from realtime.engines.state import Kept, Stateful
 from realtime.engines.wavenet.weights import WavenetWeights, mulaw_table
+from realtime.shared.saved_classes import saved
 
 __all__ = ["ArrayLoop", "BEYOND", "LoopMemory", "NumpyLoop", "Piece", "SampleLoop", "clean_latent"]
 
@@ -178,6 +179,7 @@ class ArrayLoop(SampleLoop):
             raise ValueError(BEYOND)
 
 
+@saved("loop-memory")
 class LoopMemory:
     """What a loop's streams remember, together; see `realtime.engines.engine.Remembers`."""
 
@@ -194,6 +196,7 @@ def clean_latent(latent: np.ndarray) -> np.ndarray:
     return np.nan_to_num(latent, nan=0.0, posinf=1e6, neginf=-1e6).clip(-1e6, 1e6).astype(np.float32)
 
 
+@saved("numpy-loop")
 class NumpyLoop(ArrayLoop):
     """See `SampleLoop`."""
 

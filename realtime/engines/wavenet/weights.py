@@ -11,11 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from export.bundle.safetensors import checked_floats, read_safetensors, told_about
+from export.bundle.safetensors import checked_floats, read_safetensors, told_about, whole_number
+from realtime.shared.saved_classes import saved
 from umtn.errors import UserError
 
 __all__ = ["Calibration", "Steps", "WavenetWeights", "mulaw_table"]
 
+MOST_HOP = 1 << 20  # as a bundle's block
+LOUDEST = 1e18  # whose square float32 can still hold
 MARGIN = 1.1  # live playing may be somewhat louder than what was calibrated on
 
 
@@ -37,6 +40,7 @@ class Steps:
     classify: np.ndarray
 
 
+@saved("calibration")
 @dataclass(frozen=True)
 class Calibration:
     """Largest magnitudes seen on real data, per channel; shapes as in `Steps`. One number a layer does as well.
@@ -73,7 +77,8 @@ class Calibration:
 def _steps(maxima: np.ndarray, shape: tuple[int, ...], levels: int) -> np.ndarray:
     """Between one scale for the whole layer (coarse for quiet channels) and one for each channel (which only
     moves the coarseness into the weights): the geometric mean of both. Xiao et al. 2023 (SmoothQuant), eq. 4."""
-    given = np.asarray(maxima, np.float32)
+    with np.errstate(over="ignore"):
+        given = np.asarray(maxima, np.float32)
     if given.ndim < len(shape):
         given = given[..., None]
     try:
@@ -83,12 +88,13 @@ def _steps(maxima: np.ndarray, shape: tuple[int, ...], levels: int) -> np.ndarra
             f"the calibration has shape {list(np.shape(maxima))}, but {list(shape)} was wanted; "
             "it belongs to another decoder"
         ) from None
-    if not np.isfinite(each).all():
+    if not (np.abs(each) <= LOUDEST).all():  # also NaN
         raise UserError("the calibration for int8 is not finite; export the bundle again, or use fp32")
     layer = np.maximum(each.max(axis=-1, keepdims=True), 1e-6)
     return np.ascontiguousarray(np.sqrt(np.maximum(each, 1e-3 * layer) * layer) / levels, np.float32)
 
 
+@saved("wavenet-weights")
 @dataclass(frozen=True)
 class WavenetWeights:
     """One decoder, checked. Arrays are float32 and contiguous; `arrays` holds them under PyTorch's names."""
@@ -133,9 +139,10 @@ class WavenetWeights:
             or condition is None
             or classify is None
             or embed.ndim != 2
+            or not all(array.ndim == 3 and array.size for array in (head, condition, classify))
         ):
             raise UserError(f"{name} holds no WaveNet decoder's weights; export the bundle again")
-        if blocks < 1 or layers % blocks or not 1 <= layers // blocks <= 20 or hop < 1:
+        if blocks < 1 or layers % blocks or not 1 <= layers // blocks <= 20 or not 1 <= hop <= MOST_HOP:
             raise UserError(f"{name} has {layers} layers in {blocks} blocks and hop {hop}, which cannot be")
         (rows, r), a, s, d = embed.shape, classify.shape[0], head.shape[0], condition.shape[1]
         if rows not in (a, 2 * a):
@@ -145,12 +152,13 @@ class WavenetWeights:
             )
         wanted = _shapes(layers, rows, a, r, s, d)
         clean = checked_floats(arrays, wanted, name)
-        if a < 4 or a % 2:
+        if a < 4 or a % 2:  # also keeps the tables below from being empty
             raise UserError(f"{name} has {a} classes; an even number of at least 4 was wanted")
         calibration = None
-        if all(f"calibration.{key}" in arrays for key in ("input", "gated", "head", "classify")):
+        keys = [f"calibration.{key}" for key in ("input", "gated", "head", "classify")]
+        if all(key in arrays for key in keys):
             calibration = Calibration(
-                *(arrays[f"calibration.{key}"] for key in ("input", "gated", "head", "classify"))
+                *checked_floats(arrays, {key: arrays[key].shape for key in keys}, name).values()
             )
         dilations = tuple(2**i for _ in range(blocks) for i in range(layers // blocks))
         leaned = _leaned(arrays, a, name) if rows == 2 * a else None
@@ -167,7 +175,7 @@ class WavenetWeights:
                 "this engine cannot play it; use --engine auto"
             )
         try:
-            hop, blocks = int(about["hop"]), int(about["blocks"])
+            hop, blocks = whole_number(about["hop"]), whole_number(about["blocks"])
         except (KeyError, ValueError, TypeError):
             raise UserError(f"{name} does not say which decoder it is; export the bundle again") from None
         weights = cls.from_arrays(arrays, hop, blocks, name)
@@ -179,11 +187,17 @@ class WavenetWeights:
 def _leaned(arrays: Mapping[str, np.ndarray], classes: int, name: str) -> np.ndarray:
     """What a guided decoder keeps of each pair of classes, checked: the kernels look it up without a question."""
     table = arrays.get("leaned")
-    if table is None or table.shape != (classes, classes) or table.min() < 0 or table.max() >= classes:
+    if (
+        table is None
+        or table.shape != (classes, classes)
+        or table.dtype.kind not in "iu"  # NaN is neither below 0 nor beyond the last class
+        or not ((table >= 0) & (table < classes)).all()
+    ):
         raise UserError(
-            f"{name} is guided, but does not say how its past leans on the guide; export the bundle again"
+            f"{name} is guided, but does not say how its past leans on the guide: `leaned` must be classes from 0 to "
+            f"{classes - 1}, whole numbers of shape {[classes, classes]}; export the bundle again"
         )
-    return np.ascontiguousarray(table, np.int32)
+    return np.require(table, np.int32, ["C", "A"])
 
 
 def _shapes(layers: int, rows: int, a: int, r: int, s: int, d: int) -> dict[str, tuple[int, ...]]:

@@ -18,21 +18,18 @@ from realtime.engines import load_engine
 from realtime.engines.state import Stateful
 from realtime.recording.restore import restore, save
 from realtime.recording.snapshot import Plan, Stale
+from realtime.shared.saved_classes import id_of, saved
 from tests.realtime.fakebundle import write_fake_bundle
 from umtn.errors import UserError
 
 
-@pytest.fixture(autouse=True)
-def _these_classes_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("snapshot", "restore"):
-        monkeypatch.setattr(f"realtime.recording.{module}.PACKAGES", ("realtime", __name__.split(".")[0]))
-
-
+@saved("test Fact")
 @dataclass(frozen=True)
 class Fact:
     number: int
 
 
+@saved("test Part")
 @dataclass
 class Part:
     """Something with one of everything."""
@@ -213,6 +210,46 @@ def test_files_that_do_not_fit_get_a_sentence(tmp_path: Path) -> None:
     evil = json.dumps({"kind": "object", "class": "subprocess:Popen", "fields": {}}).encode()
     np.savez(tmp_path / "e.npz", structure=np.frombuffer(evil, np.uint8), data=np.zeros(0, np.uint8))
     with pytest.raises(UserError, match="none of this program's classes"):
+        restore(Part(), tmp_path / "e.npz")
+
+
+@pytest.mark.parametrize("at", [-1, 1 << 40, 8])
+def test_a_state_that_breaks_off_never_reaches_its_owner(tmp_path: Path, at: int) -> None:
+    """Its owner may be C++, which believes that all of it is there."""
+    plan = Plan(Sealed())
+    plan.capture()
+    save(plan, tmp_path / "x.npz")
+    with np.load(tmp_path / "x.npz") as file:
+        node = json.loads(bytes(file["structure"])) | {"at": at}
+        short = file["data"][: node["bytes"]]
+    text = json.dumps(node).encode()
+    np.savez(tmp_path / "e.npz", structure=np.frombuffer(text, np.uint8), data=short)
+    with pytest.raises(UserError, match="does not hold the state"):
+        restore(Sealed(), tmp_path / "e.npz")
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        {"kind": "object", "class": "realtime.nowhere:X", "fields": {}},
+        {"kind": "object", "class": "realtime.__main__:main", "fields": {}},
+        {"kind": "array", "dtype": "<f4", "shape": [1 << 70], "at": 0},
+        {"kind": "array", "dtype": "<f4", "shape": [4], "at": -8},
+        {"kind": "array", "dtype": "O", "shape": [1], "at": 0},
+        {"kind": "array", "dtype": "<f4", "shape": [float("nan")], "at": 0},
+        {"kind": "array", "dtype": "O", "shape": [1], "base": 2, "strides": [8], "offset": 0},
+        {"kind": "array", "dtype": "<f4", "shape": [1], "base": 2, "strides": [4], "offset": -64},
+        {"kind": "array", "dtype": "<f4", "shape": [1], "base": 2, "strides": [4], "offset": 64},
+        {"kind": "deque", "maxlen": 1 << 70, "items": []},
+        {"kind": "random", "state": {"bit_generator": "PCG64", "state": float("inf")}},
+    ],
+)
+def test_a_structure_of_nonsense_gets_a_sentence(tmp_path: Path, node: dict[str, Any]) -> None:
+    nodes = [{"kind": "object", "class": id_of(Part), "fields": {"new": {"node": 1}}}, node]
+    nodes.append({"kind": "array", "dtype": "<f4", "shape": [4], "at": 0})
+    text = "\n".join(json.dumps(n) for n in nodes).encode()
+    np.savez(tmp_path / "e.npz", structure=np.frombuffer(text, np.uint8), data=np.zeros(64, np.uint8))
+    with pytest.raises(UserError, match="does not hold the state|none of this program's classes"):
         restore(Part(), tmp_path / "e.npz")
 
 

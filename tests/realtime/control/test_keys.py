@@ -64,6 +64,9 @@ def test_presets_and_recording_by_key(
     assert said == ["saved as Preset 1", "saved as Preset 2"]
     keys.press("S")
     assert said.pop() == "saved as Preset 2"
+    keys.press("u")
+    keys.press("u")
+    assert "nothing to undo" in said.pop()
     keys.press("n")
     assert namespace.texts["preset"] == "Preset 1"
     keys.press("N")

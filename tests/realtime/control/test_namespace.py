@@ -39,6 +39,8 @@ def test_a_list_sets_the_first_channels(namespace: Namespace, shared: SharedStat
         ((0.5,) * 9, "up to 8"),
         ((0.5, "x"), "latent/scale/1"),
         ((0.5, float("nan")), "finite"),
+        ((0.5, -float("inf")), "finite"),
+        ((0.5, 10**400), "finite"),
         ((None,), "number"),
         ((0.5, "0.7"), "number"),
     ],
@@ -48,6 +50,21 @@ def test_a_bad_list_moves_nothing(
 ) -> None:
     before = shared.parameters.copy()
     assert named in error_of(namespace.answer("/umtn/latent/scale", arguments))
+    assert (shared.parameters == before).all()
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf"), 10**400, -(10**400)])
+def test_a_number_that_is_none_moves_nothing(
+    namespace: Namespace, shared: SharedState, number: float
+) -> None:
+    """By OSC, which has NaN, and by the page's JSON, which has whole numbers of any length too."""
+    before = shared.parameters.copy()
+    channels = [f"/umtn/latent/{name}/0{twin}" for name in ("scale", "bias") for twin in ("", "/normalized")]
+    twins = [f"{address}/normalized" for address in namespace.setters if "latent" not in address]
+    for address in ["/umtn/panic", *namespace.setters, *twins, *channels]:
+        assert "finite" in error_of(namespace.answer(address, (number,)))
+    for setter in namespace.setters.values():
+        assert "finite" in error_of(setter(number))
     assert (shared.parameters == before).all()
 
 

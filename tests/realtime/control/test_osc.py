@@ -13,9 +13,10 @@ from pythonosc.osc_bundle_builder import OscBundleBuilder
 from pythonosc.osc_message_builder import OscMessageBuilder
 
 from benchmarks.osc import measure, survive
-from realtime.control.namespace import Namespace
+from realtime.control.namespace import BadValue, Namespace
 from realtime.control.osc.packet import encode
 from realtime.control.osc.server import OscServer
+from realtime.control.osc.subscriptions import Subscribers
 from realtime.shared.memory import PARAMETER_INDEX, SharedState
 from realtime.shared.parameters import PARAMETERS
 from tests.realtime.control.oscclient import Client, eventually
@@ -243,6 +244,26 @@ def test_only_a_part_is_pushed(client: Client, server: OscServer, shared: Shared
     listener.socket.close()
 
 
+@pytest.mark.parametrize(("arguments", "named"), [((True,), "port"), ((9000, True), "rate")])
+def test_true_is_no_number_of_a_subscription(
+    namespace: Namespace, arguments: tuple[object, ...], named: str
+) -> None:
+    subscribers = Subscribers(namespace, lambda data, address: None, ("127.0.0.1", 9100))
+    with pytest.raises(BadValue, match=named):
+        subscribers.add(arguments, ("127.0.0.1", 9101))
+
+
+@pytest.mark.parametrize("part", ["/status", "/umtn/status", "/status/load"])
+def test_a_part_may_leave_out_what_all_addresses_begin_with(client: Client, part: str) -> None:
+    full = "/umtn" + part.removeprefix("/umtn")
+    client.send("/umtn/subscribe", client.port, 50, part)
+    assert client.expect("/umtn/subscribed")[3] == full
+    heard = {m.address for _ in range(8) if (m := client.receive(1.2))}
+    assert heard and all(address.startswith(full) for address in heard)
+    client.send("/umtn/unsubscribe", client.port, part)
+    client.expect("/umtn/unsubscribed")
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
@@ -250,7 +271,12 @@ def test_only_a_part_is_pushed(client: Client, server: OscServer, shared: Shared
         ((9000, 1000.0), "rate"),
         ((9000, float("nan")), "rate"),
         ((9000, "often"), "rate"),
+        ((9000, float("inf")), "rate"),
+        ((float("nan"),), "port"),
+        ((float("inf"),), "port"),
         ((9000, 10, "/elsewhere"), "part"),
+        ((9000, 10, "/elsewhere"), "begins with /umtn/"),
+        ((9000, 10, "/status/lod"), "begins with /umtn/"),
         ((9000, 10, 10), "too"),
         (("127.0.0.1", 9000, 10, 11, 12), "arguments"),
     ],

@@ -397,8 +397,7 @@ def test_nothing_is_cut_off_and_targets_are_big(page: Chromium, size: tuple[int,
         assert page.run("document.documentElement.scrollHeight <= innerHeight")
         small = page.run(
             "[...document.querySelectorAll('button, .fader, form input, form select, .pad')]"
-            ".filter(e => e.offsetParent)"
-            ".map(e => [e.className || e.id, e.offsetWidth, e.offsetHeight])"
+            ".filter(e => e.offsetParent).map(e => [e.className || e.id, e.offsetWidth, e.offsetHeight])"
             ".filter(([name, w, h]) => Math.min(w, h) < (innerWidth >= 1000 ? 34 : 44))"
         )
         assert small == []

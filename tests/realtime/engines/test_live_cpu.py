@@ -15,8 +15,13 @@ from realtime.engines.live.kernel import NativePart  # noqa: E402
 from realtime.engines.live.weights import DecoderWeights, EncoderWeights  # noqa: E402
 from tests.realtime.engines.live_kernels import ISAS  # noqa: E402
 from umtn.errors import UserError  # noqa: E402
-from umtn.model.config import Character, Config, LiveDecoderConfig, PitchEncoderConfig  # noqa: E402
-from umtn.model.pitch_encoder import PitchLatent  # noqa: E402
+from umtn.model.config import (  # noqa: E402
+    Character,
+    Config,
+    LiveDecoderConfig,
+    PitchEncoderConfig,
+    PitchLatent,
+)
 from umtn.model.presets import preset  # noqa: E402
 from umtn.model.translator import Translator  # noqa: E402
 

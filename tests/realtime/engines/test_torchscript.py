@@ -53,14 +53,17 @@ def scripted(module: torch.nn.Module) -> bytes:
     return packed.getvalue()
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_the_probe_is_met(tmp_path: Path) -> None:
-    plain = Bundle.open(write_fake_bundle(tmp_path / "plain.umtn"))
+def scripted_bundle(folder: Path) -> Bundle:
+    """The fake bundle with TorchScript beside its graphs."""
+    plain = Bundle.open(write_fake_bundle(folder / "plain.umtn"))
     files = {name: plain.read(name) for name in plain.names}
     for name, module in (("encoder", Encoder()), ("strings", Mean()), ("piano", Bright())):
         files[f"torchscript/{name}.ts"] = scripted(module)
-    write_bundle(tmp_path / "both.umtn", dataclasses.replace(plain.manifest, files={}), files)
-    engine = load_engine(
-        Bundle.open(tmp_path / "both.umtn"), "torchscript"
-    )  # refuses a wrong probe by itself
+    write_bundle(folder / "both.umtn", dataclasses.replace(plain.manifest, files={}), files)
+    return Bundle.open(folder / "both.umtn")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_probe_is_met(tmp_path: Path) -> None:
+    engine = load_engine(scripted_bundle(tmp_path), "torchscript")  # refuses a wrong probe by itself
     assert engine.name == "torchscript"

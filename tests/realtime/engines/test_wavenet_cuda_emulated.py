@@ -302,6 +302,7 @@ def test_the_engine_meets_the_probe_and_plays(
 ) -> None:
     engine = WavenetCudaEngine(bundle, device=lambda: EmulatedDevice(folder))
     assert engine.cost is not None and engine.cost.decode_s > 0
+    assert Plan(engine).unsaved == set()
     probe, block = short_probe, bundle.manifest.block
     latent = engine.encode(probe["audio"][:block])
     out, wanted = np.full(block, np.nan, np.float32), np.zeros((1, block), np.float32)

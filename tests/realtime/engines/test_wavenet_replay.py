@@ -115,7 +115,7 @@ def test_a_recording_with_addresses_in_it_is_refused(bundle: Path, tmp_path: Pat
         nodes, data = [json.loads(n) for n in bytes(file["structure"]).decode().split("\n")], file["data"]
     old = {
         "kind": "object",
-        "class": "realtime.engines.wavenet.native_loop:NativeLoop",
+        "class": "realtime.engines.wavenet_cpu.native_loop:NativeLoop",
         "fields": {"_handle": 140234},
     }
     changed = [old if node["kind"] == "stateful" else node for node in nodes]

@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from umtn.model.config import PitchLatent
 from umtn.model.decoders.base import Decoder, fold_noise
 from umtn.model.layers import CausalConv1d, CausalConvTranspose1d, dilated_residual
-from umtn.model.pitch_encoder import PitchLatent, opened
+from umtn.model.pitch_encoder import opened
 from umtn.model.streaming import Pointwise, StreamingModule, StreamingSequential
 
 __all__ = ["ConvDecoder", "subband_filters", "subband_synthesis"]

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from umtn.model.companding import Emphasis, mulaw_encode
+from umtn.model.config import PitchLatent
 from umtn.model.decoders.base import Decoder
 from umtn.model.decoders.harmonic import LiveDecoder
 from umtn.model.decoders.wavenet import WaveNetDecoder
-from umtn.model.pitch_encoder import PitchLatent, mouth, opened
+from umtn.model.pitch_encoder import mouth, opened
 
 __all__ = ["GuidedDecoder", "net_of"]
 

@@ -11,11 +11,11 @@ from typing import List, Tuple
 import torch
 from torch import Tensor, nn
 
+from umtn.model.config import PitchLatent
 from umtn.model.decoders.base import Decoder
 from umtn.model.decoders.noise import NoiseBank
 from umtn.model.decoders.oscillators import OscillatorBank
 from umtn.model.layers import CausalConv1d, PitchGRU, split_latent
-from umtn.model.pitch_encoder import PitchLatent
 from umtn.model.streaming import Pointwise, StreamingSequential
 
 __all__ = ["LiveDecoder"]

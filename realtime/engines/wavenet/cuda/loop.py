@@ -17,6 +17,7 @@ from realtime.engines.wavenet.cuda.pack import pack
 from realtime.engines.wavenet.cuda.plan import Plan, make_plan
 from realtime.engines.wavenet.sample_loop import BEYOND, Piece, SampleLoop, clean_latent
 from realtime.engines.wavenet.weights import mulaw_table
+from realtime.shared.saved_classes import saved
 from umtn.errors import UserError
 
 __all__ = ["CLUSTERS", "CudaLoop"]
@@ -30,6 +31,7 @@ _MODEL = (
 )  # fmt: skip
 
 
+@saved("cuda-loop")
 class CudaLoop(SampleLoop):
     """See `SampleLoop`. `cluster`: one of CLUSTERS, or None for the first that
     runs. `device`: None = the GPU. `warps`: of a block, 0 = as many as it has use for.

@@ -30,7 +30,7 @@ def fragments(matrix: np.ndarray, depth: int) -> np.ndarray:
     """Rows [16 n, columns] in the tile's order -> uint16 [n, depth / 16, 32 lanes, 4 registers, 2]."""
     wide = np.zeros((matrix.shape[0], depth), np.float32)
     wide[:, : matrix.shape[1]] = matrix
-    if np.abs(wide).max(initial=0.0) > LARGEST_HALF:
+    if not np.abs(wide).max(initial=0.0) <= LARGEST_HALF:  # also NaN
         raise UserError("a weight of the WaveNet decoder is beyond what fp16 can hold; use the CPU engine")
     # channel 16 k + 4 c + 2 u + e of row 16 n + 8 h + g: register 2 u + h of lane 4 g + c
     tiles = wide.reshape(-1, 2, 8, depth // 16, 4, 2, 2)  # n h g k c u e
@@ -144,5 +144,5 @@ def _check_range(weights: WavenetWeights) -> None:
             weights.arrays[f"output.{i}.bias"][rows],
         )
         largest += float((np.abs(matrix).sum(axis=1) + np.abs(bias)).max())
-    if largest > LARGEST_HALF:
+    if not largest <= LARGEST_HALF:
         raise UserError("signals inside the WaveNet decoder may leave the range of fp16; use the CPU engine")
