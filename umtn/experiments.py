@@ -60,7 +60,7 @@ def without(config: Config, part: str) -> Config:
     raise UserError(f"--without '{part}' is nothing that can be left out; {advice(part, ABLATIONS)}")
 
 
-RIVALS = ("live", "live-conv", "live-conv-past")
+RIVALS = ("live", "wavenet-plain")
 ABOUT = {  # what stands in a row beside COLUMNS (encoder and one decoder), and how it is written
     "steps": "{:.0f}",
     "minutes": "{:.1f}",

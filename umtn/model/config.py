@@ -12,11 +12,9 @@ from umtn.errors import UserError, advice
 from umtn.model.pitch_encoder import PitchLatent
 
 __all__ = [
-    "AdversaryConfig",
     "Character",
     "Config",
     "ConfusionConfig",
-    "ConvDecoderConfig",
     "DOMAINS",
     "GuidedConfig",
     "HeardEncoderConfig",
@@ -97,19 +95,6 @@ class LiveDecoderConfig:
 
 
 @dataclass(frozen=True)
-class ConvDecoderConfig:
-    """umtn.model.decoders.conv: causal convolutions to sub-bands; `past`: how many of its own last samples it hears."""
-
-    kind: str = "conv"
-    channels: tuple[int, ...] = (96, 96, 64)
-    strides: tuple[int, ...] = (2, 4)
-    dilations: tuple[int, ...] = (1, 2, 4, 8, 16)
-    later: tuple[int, ...] = (1, 3)
-    bands: int = 16
-    past: int = 0
-
-
-@dataclass(frozen=True)
 class WaveNetConfig:
     """umtn.model.decoders.wavenet: autoregressive, one sample after the other."""
 
@@ -142,22 +127,6 @@ class GuidedConfig:
 class ConfusionConfig:
     channels: int = 100
     weight: float = 1e-2
-
-
-@dataclass(frozen=True)
-class AdversaryConfig:
-    """umtn.training.adversarial: the discriminators' sizes, and what they say against the spectral loss.
-
-    `joins`: the share of the minutes after which they take part.
-    """
-
-    periods: tuple[int, ...] = (2, 3, 5, 7, 11)
-    windows: tuple[int, ...] = (1024, 512, 256)
-    channels: int = 16
-    learning_rate: float = 5e-4
-    joins: float = 0.35
-    weight: float = 0.1
-    feature_weight: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -209,10 +178,9 @@ class Config:
     sample_rate: int
     hop: int
     encoder: PitchEncoderConfig | WaveEncoderConfig | HeardEncoderConfig
-    decoder: LiveDecoderConfig | WaveNetConfig | ConvDecoderConfig | GuidedConfig
+    decoder: LiveDecoderConfig | WaveNetConfig | GuidedConfig
     domains: tuple[str, ...] = DOMAINS
     confusion: ConfusionConfig = ConfusionConfig()
-    adversary: AdversaryConfig | None = None
     training: TrainingConfig = TrainingConfig()
 
     @property
@@ -235,7 +203,20 @@ class Config:
             data = json.loads(text)
         except json.JSONDecodeError as error:
             raise UserError(f"The model's configuration is not JSON: {error}.") from None
+        if isinstance(data, dict):
+            data = _without_convolutions(data)
         return typing.cast(Config, _build(Config, data, "config"))
+
+
+def _without_convolutions(data: dict[str, Any]) -> dict[str, Any]:
+    """A config as it was written while there were convolutional decoders; UserError for a model that has them."""
+    decoder = data.get("decoder")
+    if data.get("adversary") or (isinstance(decoder, dict) and decoder.get("kind") == "conv"):
+        raise UserError(
+            f"This model (preset {data.get('preset')!r}) has convolutional decoders, which this version no longer "
+            "has; train the preset 'live' instead, or open the model with the version that made it."
+        )
+    return {key: value for key, value in data.items() if key != "adversary"}
 
 
 def _build(cls: Any, data: Any, where: str) -> Any:

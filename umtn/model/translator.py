@@ -7,7 +7,6 @@ from umtn.errors import UserError
 from umtn.model.config import (
     Character,
     Config,
-    ConvDecoderConfig,
     GuidedConfig,
     HeardEncoderConfig,
     LiveDecoderConfig,
@@ -16,7 +15,6 @@ from umtn.model.config import (
     WaveNetConfig,
 )
 from umtn.model.decoders.base import Decoder, fold_noise
-from umtn.model.decoders.conv import ConvDecoder
 from umtn.model.decoders.guided import GuidedDecoder
 from umtn.model.decoders.harmonic import LiveDecoder
 from umtn.model.decoders.wavenet import WaveNetDecoder
@@ -66,8 +64,6 @@ def build_decoder(config: Config, domain: str) -> Decoder:
             f"A {d.kind} decoder reads the pitch encoder's latent; give the encoder kind 'pitch'."
         )
     layout = config.encoder.layout
-    if isinstance(d, ConvDecoderConfig):
-        return ConvDecoder(config.hop, layout, d.channels, d.strides, d.dilations, d.later, d.bands, d.past)
     if isinstance(d, GuidedConfig):
         wavenet = _wavenet(config, d.wavenet, d.latent, d.lean)
         guide = _live(config, d.guide, layout, domain)

@@ -22,19 +22,17 @@ from umtn.data.augment import (
     uniform,
 )
 from umtn.model.companding import mulaw_encode
-from umtn.model.config import ConvDecoderConfig, LiveDecoderConfig
+from umtn.model.config import LiveDecoderConfig
 from umtn.model.decoders.base import Decoder
-from umtn.model.decoders.conv import ConvDecoder
 from umtn.model.decoders.guided import GuidedDecoder
 from umtn.model.decoders.harmonic import LiveDecoder
 from umtn.model.decoders.teacher_forcing import sample_loss
 from umtn.model.decoders.wavenet import WaveNetDecoder
 from umtn.model.pitch_encoder import HeardEncoder, PitchEncoder, PitchLatent, ear_of, split_latent
 from umtn.model.translator import Translator
-from umtn.training.adversarial import Adversary, Said, say
 from umtn.training.batches import Batch
 from umtn.training.scheduled_sampling import doubted, own_past
-from umtn.training.spectral_loss import BankSpectrumLoss, MultiResolutionLoss
+from umtn.training.spectral_loss import BankSpectrumLoss
 
 __all__ = ["Objective"]
 
@@ -59,8 +57,7 @@ class Answer:
 
 
 class Objective(nn.Module):
-    """forward(batch, generator, share of the minutes gone) -> (loss of encoder and decoders, loss of the confusion
-    network and of the adversary, figures)."""
+    """forward(batch, generator) -> (loss of encoder and decoders, loss of the confusion network, figures)."""
 
     def __init__(self, translator: Translator) -> None:
         super().__init__()
@@ -68,9 +65,6 @@ class Objective(nn.Module):
         self.config = translator.config
         kind, rate = self.config.decoder, self.config.sample_rate
         self.spectral = BankSpectrumLoss(rate) if isinstance(kind, LiveDecoderConfig) else None
-        self.sound = MultiResolutionLoss(rate) if isinstance(kind, ConvDecoderConfig) else None
-        opponent = self.config.adversary
-        self.adversary = Adversary(opponent, len(self.config.domains)) if opponent else None
         self.before: PitchEncoder | None = None
         field = getattr(translator.encoder, "history", None) or translator.encoder.receptive_field
         # the first positions have no full receptive field: at most half a clip is given up for them
@@ -118,9 +112,7 @@ class Objective(nn.Module):
         batch.active = torch.where(hush[:, :, None], torch.zeros_like(batch.active), batch.active)
         return source.clamp(-1, 1), targets, weight
 
-    def forward(
-        self, batch: Batch, generator: torch.Generator, share: float = 1.0
-    ) -> tuple[Tensor, Tensor, dict[str, float]]:
+    def forward(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, dict[str, float]]:
         source, targets, weight = self.prepare(batch, generator)
         attack = 1 + ATTACK_WEIGHT * self._beginnings(batch)
         z, heard = self._encode(source.unsqueeze(1))
@@ -129,39 +121,29 @@ class Objective(nn.Module):
         allowed, held = self._allowed(batch), self._frames_of_target(batch.active, 0.0)
         loss = torch.zeros((), device=z.device)
         figures: dict[str, float] = {}
-        said: list[Said] = []
         for k, index in enumerate(batch.domains.tolist()):
             rows = torch.nonzero(batch.known[:, k])[:, 0]
             if len(rows):
                 domain = self.config.domains[index]
                 decoder = self.translator.decoders[domain]
-                if isinstance(decoder, ConvDecoder) and self.sound is not None:
-                    clips = (z[rows], targets[rows, k], weight[rows])
-                    window_s, rate = self.config.training.window_s, self.config.sample_rate
-                    said.append(say(decoder, index, *clips, window_s, rate, generator))
-                    part = self.sound(said[-1].given, said[-1].wanted, said[-1].weight)
-                else:
-                    answer = Answer(
-                        targets[rows, k],
-                        batch.guides[rows, k],
-                        weight[rows],
-                        allowed[rows],
-                        held[rows],
-                        self._frames_of_target(attack.amax(dim=1), 1.0)[rows],
-                    )
-                    part = self._decode_loss(decoder, z[rows], answer, generator)  # type: ignore[arg-type]
+                answer = Answer(
+                    targets[rows, k],
+                    batch.guides[rows, k],
+                    weight[rows],
+                    allowed[rows],
+                    held[rows],
+                    self._frames_of_target(attack.amax(dim=1), 1.0)[rows],
+                )
+                part = self._decode_loss(decoder, z[rows], answer, generator)  # type: ignore[arg-type]
                 loss = loss + part * len(rows) / int(batch.known.sum())
                 figures[domain] = float(part.detach())
         if heard is not None and not self.config.training.frozen_ear:
             pitch = self._pitch_loss(heard, batch, weight, attack)
             figures["pitch"] = float(pitch.detach())
             loss = loss + self.config.training.pitch_weight * pitch
-        convincing, judges = self._judged(said, share)
-        loss = loss + convincing
-        figures["judges"] = float(judges.detach()) if self.adversary else math.nan
         confused, classifier, accuracy = self._confusion(z, batch.source_domain)
         figures["domain_accuracy"] = accuracy
-        return loss - self.config.confusion.weight * confused, classifier + judges, figures
+        return loss - self.config.confusion.weight * confused, classifier, figures
 
     def _hearing(
         self, source: Tensor, z: Tensor, batch: Batch, weight: Tensor, attack: Tensor
@@ -178,16 +160,6 @@ class Objective(nn.Module):
             "domain_accuracy": math.nan,
         }
         return pitch + apart, torch.zeros((), device=z.device), figures
-
-    def _judged(self, said: list[Said], share: float) -> tuple[Tensor, Tensor]:
-        """What the adversary says for the decoders, and for itself; nothing before it joins."""
-        adversary = self.adversary
-        if adversary is None or not said or share < adversary.config.joins:
-            return torch.zeros(()), torch.zeros(())
-        given, wanted = torch.cat([s.given for s in said]), torch.cat([s.wanted for s in said])
-        domains = torch.cat([torch.full((len(s.given),), s.domain, device=given.device) for s in said])
-        with self._mixed(given):
-            return adversary(given, wanted, domains)  # type: ignore[no-any-return]
 
     def _encode(self, source_B1N: Tensor) -> tuple[Tensor, Tensor | None]:
         """(latent, what the pitch encoder in it says).
