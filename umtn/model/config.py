@@ -39,6 +39,19 @@ class PitchEncoderConfig:
     longest: int = 4096
     top_hz: float = 11000.0
 
+    @property
+    def ear(self) -> PitchEncoderConfig:
+        return self
+
+    @property
+    def pitch_layout(self) -> PitchLatent | None:
+        """What the latent's channels mean, if they mean pitches."""
+        return self.layout
+
+    @property
+    def latent_channels(self) -> int:
+        return self.layout.channels
+
 
 @dataclass(frozen=True)
 class WaveEncoderConfig:
@@ -51,6 +64,12 @@ class WaveEncoderConfig:
     kernel: int = 3
     channels: int = 128
     latent: int = 64
+    ear = None  # of this kind, no setting
+    pitch_layout = None
+
+    @property
+    def latent_channels(self) -> int:
+        return self.latent
 
 
 @dataclass(frozen=True)
@@ -62,6 +81,11 @@ class HeardEncoderConfig:
     channels: int = 128
     dilations: tuple[int, ...] = (1, 2, 4, 8, 16)
     latent: int = 96
+    pitch_layout = None  # of this kind, no setting
+
+    @property
+    def latent_channels(self) -> int:
+        return self.latent
 
 
 @dataclass(frozen=True)
@@ -92,6 +116,8 @@ class LiveDecoderConfig:
         Character("voice", (0.0, 6.0, -5.0)),
         Character("brass", (0.0, 4.0, -4.7)),
     )
+    sampled = False  # of this kind, no settings
+    guide = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +130,8 @@ class WaveNetConfig:
     residual: int = 128
     skip: int = 128
     classes: int = 256
+    sampled = True  # of this kind, no settings
+    guide = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +149,7 @@ class GuidedConfig:
     latent: int = 96
     emphasis: float = 0.85
     lean: float = 0.7
+    sampled = True  # of this kind, no setting
 
 
 @dataclass(frozen=True)
@@ -186,13 +215,21 @@ class Config:
     @property
     def ear(self) -> PitchEncoderConfig | None:
         """The pitch encoder's, if there is one in it."""
-        inner = self.encoder.ear if isinstance(self.encoder, HeardEncoderConfig) else self.encoder
-        return inner if isinstance(inner, PitchEncoderConfig) else None
+        return self.encoder.ear
 
     @property
     def latent_channels(self) -> int:
-        e = self.encoder
-        return e.layout.channels if isinstance(e, PitchEncoderConfig) else e.latent
+        return self.encoder.latent_channels
+
+    @property
+    def pitch_layout(self) -> PitchLatent | None:
+        """What the latent's channels mean, if they mean pitches."""
+        return self.encoder.pitch_layout
+
+    @property
+    def live(self) -> LiveDecoderConfig | None:
+        """The decoders', if they are of `live`'s kind."""
+        return self.decoder if isinstance(self.decoder, LiveDecoderConfig) else None
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=1)

@@ -37,12 +37,12 @@ def _tiny_live() -> Config:
 
 def _tiny_guided() -> Config:
     live = _tiny_live()
-    assert isinstance(live.decoder, LiveDecoderConfig)
+    assert live.live is not None
     small = WaveNetConfig(blocks=2, layers=3, residual=8, skip=8, classes=32)
     return replace(
         live,
         preset="tiny-wavenet-live",
-        decoder=GuidedConfig(guide=live.decoder, wavenet=small, channels=8, dilations=(1, 2), latent=6),
+        decoder=GuidedConfig(guide=live.live, wavenet=small, channels=8, dilations=(1, 2), latent=6),
         training=TrainingConfig(
             batch=4, seconds=0.5, warm_up_steps=2, window_s=0.1, shared=True, own_past=0.3
         ),
