@@ -13,9 +13,7 @@ import torch
 
 from umtn.errors import UserError
 from umtn.model.decoders import teacher_forcing
-from umtn.model.decoders.guided import net_of
 from umtn.model.decoders.teacher_forcing import sample_loss
-from umtn.model.decoders.wavenet import WaveNetDecoder
 from umtn.model.presets import preset
 from umtn.model.translator import build_decoder
 
@@ -29,9 +27,10 @@ def table(name: str, clips: int, runs: int) -> str:
     config = preset(name)
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    net = net_of(build_decoder(config, config.domains[0]))
-    if not isinstance(net, WaveNetDecoder):
+    decoder = build_decoder(config, config.domains[0]).sampled
+    if decoder is None:
         raise UserError(f"Preset '{name}' has no WaveNet decoder; wavenet-live and paper have.")
+    net = decoder.net
     frames = round(SECONDS * config.sample_rate / config.hop)
     latent = torch.randn(clips, net.latent_channels, frames)
     classes = torch.randint(1, net.classes, (clips, frames * config.hop))

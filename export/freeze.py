@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnxruntime
-import safetensors.torch
 import torch
 
 from export import onnx as onnx_graphs
@@ -28,23 +26,17 @@ from export.latency import measure_latency, measure_onset_ms
 from export.native_weights import (
     ENCODER_WEIGHTS,
     activation_maxima,
-    decoder_weights,
     encoder_weights,
-    guide_path,
-    mouth_path,
-    mouth_weights,
-    parameters,
-    smallest,
+    packed,
     weights_path,
 )
 from export.onnx import export_decoder, export_wavenet
-from export.probe import OnnxStepper, Sampled, make_probe, module_stepper, pack, stream, test_signal
+from export.probe import OnnxStepper, make_probe, module_stepper, pack, stream, test_signal
 from export.torchscript import script_decoder, script_encoder
-from umtn.model.config import Config, GuidedConfig, PitchEncoderConfig
+from umtn.model.config import Config
 from umtn.model.decoders.base import Decoder
-from umtn.model.decoders.guided import GuidedDecoder, net_of
 from umtn.model.decoders.harmonic import LiveDecoder
-from umtn.model.pitch_encoder import HeardEncoder, PitchEncoder
+from umtn.model.pitch_encoder import PitchLatent, ear_of
 from umtn.model.streaming import StreamingModule
 from umtn.model.translator import Translator
 
@@ -63,8 +55,8 @@ def domain_id(name: str) -> str:
 
 def streaming_encoder(translator: Translator) -> StreamingModule:
     """The encoder, if it can be played live at all."""
-    encoder = translator.encoder
-    if not getattr(encoder, "streaming", True) or not isinstance(encoder, StreamingModule):
+    encoder: StreamingModule = translator.encoder
+    if not getattr(encoder, "streaming", True):
         raise BundleError(
             f"the encoder of the preset {translator.config.preset!r} is not causal: it needs the whole "
             "recording, so it cannot be played live; use `python -m umtn translate`, "
@@ -119,9 +111,7 @@ def freeze(
     add(ENCODER, onnx_graphs.export_encoder(encoder))
     for id, decoder in decoders.items():
         add(_path(id), _export(decoder, encoder.block))
-        if isinstance(decoder, Sampled):
-            files[weights_path(id)] = _weights(decoder, config, encoder, sound)
-    files |= _live_weights(encoder, decoders, config)
+    files |= _native(encoder, decoders, config, sound)
     if torchscript:
         files["torchscript/encoder.ts"] = script_encoder(encoder)
         files |= {f"torchscript/{id}.ts": script_decoder(decoder) for id, decoder in decoders.items()}
@@ -150,11 +140,9 @@ def freeze(
 
 def _pitch_latent(config: Config, decoders: dict[str, Decoder]) -> PitchLayout | None:
     """What the latent's channels mean, if encoder and decoders agree that they mean pitches."""
-    if not isinstance(config.encoder, PitchEncoderConfig):
+    if config.pitch_layout is None or not all(d.reads_pitches for d in decoders.values()):
         return None
-    if not all(isinstance(decoder, LiveDecoder | GuidedDecoder) for decoder in decoders.values()):
-        return None
-    return PitchLayout(**dataclasses.asdict(config.encoder.layout), bend=BEND)
+    return PitchLayout(**dataclasses.asdict(config.pitch_layout), bend=BEND)
 
 
 def _path(id: str) -> str:
@@ -162,51 +150,42 @@ def _path(id: str) -> str:
 
 
 def _export(decoder: Decoder, block: int) -> tuple[bytes, Graph]:
-    if not isinstance(decoder, Sampled):
+    if (sampled := decoder.sampled) is None:
         return onnx_graphs.export_decoder(decoder, block // decoder.hop)
     if block != decoder.hop:
         raise BundleError(
             f"an autoregressive decoder plays hop by hop, but block {block} is not hop {decoder.hop}"
         )
-    return export_wavenet(decoder)
+    return export_wavenet(sampled)
 
 
-def _weights(decoder: Sampled, config: Config, encoder: StreamingModule, sound: np.ndarray | None) -> bytes:
-    """For native engines: PyTorch's names and shapes and what int8 scales by, the decoder's config as metadata."""
-    net, kind = net_of(decoder), config.decoder
-    tensors = {name: smallest(value) for name, value in parameters(net).items()}
+def _native(
+    encoder: StreamingModule, decoders: dict[str, Decoder], config: Config, sound: np.ndarray | None
+) -> dict[str, bytes]:
+    """The files of every decoder's parts, and the encoder's: for engines that need neither ONNX nor PyTorch."""
     if sound is None:
         sound = test_signal(CALIBRATION_SECONDS * config.sample_rate, config.sample_rate)
-    tensors |= activation_maxima(encoder, decoder, sound)
-    about = {
-        "hop": net.hop,
-        "latent_channels": net.latent_channels,
-        **dataclasses.asdict(kind.wavenet if isinstance(kind, GuidedConfig) else kind),
-    }
-    metadata = {"decoder": json.dumps(about)}
-    if isinstance(decoder, GuidedDecoder):
-        told = {"kind": "live", "emphasis": decoder.emphasis.amount, "drive": decoder.drive}
-        metadata["guide"] = json.dumps(told)
-    return safetensors.torch.save(tensors, metadata)
+    files: dict[str, bytes] = {}
+    eared = _has_native_ear(encoder, decoders, config)
+    for id, decoder in decoders.items():
+        for part, weights in decoder.native_weights(config.sample_rate, config.pitch_layout).items():
+            if weights.beside_ear and not eared:
+                continue
+            if not part and (sampled := decoder.sampled) is not None:  # what int8 engines scale by
+                maxima = activation_maxima(encoder, sampled, sound)
+                weights = weights._replace(tensors=weights.tensors | maxima)
+            files[weights_path(id, part)] = packed(weights)
+    return files | ({ENCODER_WEIGHTS: encoder_weights(encoder, config)} if eared else {})
 
 
-def _live_weights(encoder: StreamingModule, decoders: dict[str, Decoder], config: Config) -> dict[str, bytes]:
-    """For the native engine of `live` models, which plays all of one; of a WaveNet's bundle it is the encoder, and what
+def _has_native_ear(encoder: StreamingModule, decoders: dict[str, Decoder], config: Config) -> bool:
+    """Whether the native engine of `live` models plays it: all of it, or of a WaveNet's bundle the encoder and what
     stands before guided ones."""
-    if not isinstance(encoder, PitchEncoder | HeardEncoder) or config.ear is None:
-        return {}
+    if ear_of(encoder) is None or config.ear is None:
+        return False
     if config.ear.longest % config.hop:  # the native encoder counts windows in hops
-        return {}
-    live = {weights_path(id): d for id, d in decoders.items() if isinstance(d, LiveDecoder)}
-    live |= {guide_path(id): d.guide for id, d in decoders.items() if isinstance(d, GuidedDecoder)}
-    if isinstance(encoder, PitchEncoder) and len(live) < len(decoders):
-        return {}
-    layout = dataclasses.asdict(config.ear.layout)
-    files = {path: decoder_weights(d, layout, config.sample_rate) for path, d in live.items()}
-    for id, d in decoders.items():
-        if isinstance(d, GuidedDecoder) and isinstance(config.decoder, GuidedConfig):
-            files[mouth_path(id)] = mouth_weights(d, config.decoder, config.ear.layout)
-    return files | {ENCODER_WEIGHTS: encoder_weights(encoder, config)}
+        return False
+    return config.pitch_layout is None or all(d.reads_pitches for d in decoders.values())
 
 
 def _check_weights(translator: Translator) -> None:
@@ -228,8 +207,8 @@ def _latency(
     for id, decoder in decoders.items():
         figures[id] = measure_latency(encoder, decoder, rate)
         # a sample loop in PyTorch takes minutes for five notes
-        heard = decoder.guide if isinstance(decoder, GuidedDecoder) else decoder
-        onset = None if isinstance(heard, Sampled) else measure_onset_ms(encoder, heard, rate)
+        heard = decoder.tones or decoder
+        onset = None if heard.sampled is not None else measure_onset_ms(encoder, heard, rate)
         whose = "of its guide " if heard is not decoder else ""
         half = "" if onset is None else f"; a note {whose}reaches half its level after {onset:.0f} ms"
         report(f"{id}: lags by {figures[id]} samples{half}")
@@ -296,7 +275,8 @@ def extended(bundle: Bundle, name: str, decoder: LiveDecoder, note: str) -> tupl
     if ENCODER_WEIGHTS in files and manifest.pitch_latent is not None:
         layout = dataclasses.asdict(manifest.pitch_latent)
         del layout["bend"]
-        files[weights_path(id)] = decoder_weights(decoder, layout, manifest.sample_rate)
+        for part, weights in decoder.native_weights(manifest.sample_rate, PitchLatent(**layout)).items():
+            files[weights_path(id, part)] = packed(weights)
     files[path] = data
     files[PROBE] = pack({**probe, f"audio.{id}": wanted[0, 0]})
     return (

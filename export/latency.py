@@ -17,9 +17,8 @@ import torch
 from torch import Tensor
 
 from export.bundle.bundle import BundleError
-from export.probe import Sampled, sound_classes, test_signal, told
-from umtn.model.decoders.base import Decoder
-from umtn.model.decoders.guided import net_of
+from export.probe import test_signal
+from umtn.model.decoders.base import Decoder, SampledDecoder
 from umtn.model.streaming import State, StreamingModule
 
 __all__ = ["measure_latency", "measure_onset_ms"]
@@ -55,8 +54,8 @@ def measure_latency(encoder: StreamingModule, decoder: Decoder, rate: int) -> in
     """
 
     def find(place: int) -> int:
-        if isinstance(decoder, Sampled):
-            return _first_other_chance(encoder, decoder, rate, place)
+        if (sampled := decoder.sampled) is not None:
+            return _first_other_chance(encoder, sampled, rate, place)
         return _first_reaction(encoder, decoder, rate, place)
 
     return max(0, *(find(place) - place for place in (0, encoder.block - 1)))
@@ -94,13 +93,13 @@ def _first_reaction(encoder: StreamingModule, decoder: Decoder, rate: int, place
     raise BundleError(NO_ANSWER)
 
 
-def _first_other_chance(encoder: StreamingModule, decoder: Sampled, rate: int, place: int) -> int:
+def _first_other_chance(encoder: StreamingModule, decoder: SampledDecoder, rate: int, place: int) -> int:
     """The same of a sampled decoder that is given its past (teacher forcing), for all samples at once."""
     settle = max(2, math.ceil(SAMPLED_SECONDS * rate / encoder.block))
     heard = _inputs(rate, encoder.block, settle, settle, place)
-    past = sound_classes(decoder, heard[0][None])
-    hears = (told(decoder, encoder.step(x[None, None], encoder.init_state(1))[0]) for x in heard)
-    plain, other = (net_of(decoder).logits(h.latent, past, guide_BN=h.guide) for h in hears)
+    past = decoder.sound_classes(heard[0][None])
+    hears = (decoder.hears(encoder.step(x[None, None], encoder.init_state(1))[0]) for x in heard)
+    plain, other = (decoder.net.logits(z, past, guide_BN=guide) for z, _, guide in hears)
     differs = (plain != other)[0].any(0).nonzero()
     if not len(differs):
         raise BundleError(NO_ANSWER)

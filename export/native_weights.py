@@ -20,14 +20,12 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from export.probe import Sampled, sound_classes, told
-from umtn.model.config import Config, GuidedConfig, HeardEncoderConfig, PitchLatent
-from umtn.model.decoders.guided import GuidedDecoder, net_of
-from umtn.model.decoders.harmonic import LiveDecoder
+from umtn.model.config import Config
+from umtn.model.decoders.base import NativeWeights, SampledDecoder
 from umtn.model.decoders.wavenet import WaveNetDecoder
-from umtn.model.pitch_encoder import HeardEncoder, PitchEncoder, ear_of
+from umtn.model.pitch_encoder import PitchEncoder, ear_of, mouth_of, mouth_parameters, mouth_weights
 from umtn.model.semitone_spectrum import CausalSpectrum
-from umtn.model.streaming import StreamingModule
+from umtn.model.streaming import StreamingModule, parameters
 
 __all__ = [
     "BINS",
@@ -37,19 +35,13 @@ __all__ = [
     "TOLERANCE",
     "activation_maxima",
     "analysis_error",
-    "decoder_weights",
     "differing",
     "encoder_parameters",
     "encoder_weights",
     "expanded",
     "factorise",
     "full_kernels",
-    "guide_path",
-    "mouth_parameters",
-    "mouth_path",
-    "mouth_weights",
-    "parameters",
-    "smallest",
+    "packed",
     "weights_path",
 ]
 
@@ -182,34 +174,25 @@ def _basis(groups: list[np.ndarray], blocks: list[int], span: int) -> np.ndarray
 ENCODER_WEIGHTS = "weights/encoder.safetensors"
 
 
-def weights_path(domain: str) -> str:
-    """Where a bundle keeps a decoder's."""
-    return f"weights/{domain}.safetensors"
-
-
-def guide_path(domain: str) -> str:
-    """Of a guided decoder's guide; no domain's id has a point in it."""
-    return weights_path(f"{domain}.guide")
-
-
-def mouth_path(domain: str) -> str:
-    """Of a guided decoder's mouth."""
-    return weights_path(f"{domain}.mouth")
+def weights_path(domain: str, part: str = "") -> str:
+    """Where a bundle keeps a decoder's, or a part's of it (`guide`, `mouth`); no domain's id has a point in it."""
+    return f"weights/{domain}.{part}.safetensors" if part else f"weights/{domain}.safetensors"
 
 
 def encoder_parameters(encoder: StreamingModule) -> dict[str, Tensor]:
     """As the file names them: the ear's own names, `mouth.` before the mouth's."""
-    if not isinstance(encoder, HeardEncoder):
-        return parameters(encoder)
-    return parameters(encoder.ear) | mouth_parameters(encoder.mouth)
+    ear, mouth = ear_of(encoder), mouth_of(encoder)
+    behind = {} if mouth is None else mouth_parameters(mouth)
+    return parameters(encoder if ear is None else ear) | behind
 
 
-def mouth_parameters(mouth: StreamingModule) -> dict[str, Tensor]:
-    """Of umtn.model.pitch_encoder.mouth, as files name them."""
-    return {f"mouth.{name}": smallest(value) for name, value in parameters(mouth).items()}
+def packed(weights: NativeWeights) -> bytes:
+    """The file of a decoder, or of a part of one."""
+    about = {name: json.dumps(sizes) for name, sizes in weights.about.items()}
+    return safetensors.torch.save(weights.tensors, about)
 
 
-def encoder_weights(whole: PitchEncoder | HeardEncoder, config: Config) -> bytes:
+def encoder_weights(whole: StreamingModule, config: Config) -> bytes:
     """The file of an encoder."""
     encoder = ear_of(whole)
     assert encoder is not None and config.ear is not None
@@ -229,54 +212,9 @@ def encoder_weights(whole: PitchEncoder | HeardEncoder, config: Config) -> bytes
         "fine": [bins.source for bins in fine],
         "quick": [bins.source for bins in quick],
     }
-    metadata = {"encoder": json.dumps(about)}
-    if isinstance(config.encoder, HeardEncoderConfig):
-        metadata["mouth"] = _about_mouth(config.encoder, config.ear.layout)
-    return safetensors.torch.save(tensors, metadata)
-
-
-def mouth_weights(decoder: GuidedDecoder, config: GuidedConfig, layout: PitchLatent) -> bytes:
-    """The file of a guided decoder's mouth."""
-    return safetensors.torch.save(mouth_parameters(decoder.mouth), {"mouth": _about_mouth(config, layout)})
-
-
-def _about_mouth(config: HeardEncoderConfig | GuidedConfig, layout: PitchLatent) -> str:
-    about = {
-        "kind": "heard",
-        "channels": config.channels,
-        "dilations": config.dilations,
-        "latent": config.latent,
-    }
-    return json.dumps({**about, "layout": dataclasses.asdict(layout)})
-
-
-def decoder_weights(decoder: LiveDecoder, layout: dict[str, int], rate: int) -> bytes:
-    """The file of one domain; layout: the fields of `PitchLatent`."""
-    bank, noise = decoder.oscillators, decoder.noise
-    tables = {
-        "oscillators.f0": bank.f0,
-        "oscillators.multiples": bank.multiples,
-        "oscillators.offsets": bank.offsets,
-        "oscillators.weights": bank.weights,
-        "oscillators.audible": bank.audible,
-        "noise.filters": noise.filters,
-    }
-    about = {
-        "kind": "live",
-        "rate": rate,
-        "hop": decoder.hop,
-        "layout": layout,
-        "latent_channels": decoder.latent_channels,
-        "hidden": decoder.memory.hidden,
-        "partials": decoder.partials,
-        "bands": noise.bands,
-        "voices": bank.voices,
-        "sounding": bank.sounding,
-        "silent": decoder.silent,
-        "stride": decoder.stride,
-    }
-    tensors = parameters(decoder) | {name: value.contiguous() for name, value in tables.items()}
-    return safetensors.torch.save(tensors, {"decoder": json.dumps(about)})
+    mouth = mouth_of(whole)
+    behind = {} if mouth is None else mouth_weights(mouth, config.ear.layout)[1]
+    return packed(NativeWeights(tensors, {"encoder": about, **behind}, beside_ear=True))
 
 
 def differing(stored: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
@@ -308,19 +246,6 @@ def _about(data: bytes) -> dict[str, Any]:
     return json.loads(header["__metadata__"]["encoder"])  # type: ignore[no-any-return]
 
 
-def parameters(module: StreamingModule) -> dict[str, Tensor]:
-    """A module's, as they are written."""
-    return {name: value.detach().contiguous() for name, value in module.state_dict().items()}
-
-
-def smallest(value: Tensor) -> Tensor:
-    """In 16 bits if it loses nothing there."""
-    if not value.is_floating_point():
-        return value
-    half = value.half()
-    return half if torch.equal(half.float(), value) else value
-
-
 def _float(array: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array, np.float32))
 
@@ -336,7 +261,9 @@ PIECE = 1 << 16  # samples at once, each such piece after silence: all layers' s
 
 
 @torch.no_grad()
-def activation_maxima(encoder: StreamingModule, decoder: Sampled, audio: np.ndarray) -> dict[str, Tensor]:
+def activation_maxima(
+    encoder: StreamingModule, decoder: SampledDecoder, audio: np.ndarray
+) -> dict[str, Tensor]:
     """audio [N] at the model's rate -> `calibration.input` and `.gated` [L, R], `.head` and `.classify` [S]."""
     n = len(audio) // encoder.block * encoder.block
     heard = torch.from_numpy(np.ascontiguousarray(audio[:n], np.float32))[None, None]
@@ -344,8 +271,8 @@ def activation_maxima(encoder: StreamingModule, decoder: Sampled, audio: np.ndar
     frames = max(1, PIECE // decoder.hop)
     found: dict[str, Tensor] = {}
     for z, x in zip(latent.split(frames, dim=2), heard[:, 0].split(frames * decoder.hop, dim=1), strict=True):
-        hears = told(decoder, z)
-        maxima = _maxima(net_of(decoder), hears.latent, sound_classes(decoder, x), hears.guide)
+        told, _, guide = decoder.hears(z)
+        maxima = _maxima(decoder.net, told, decoder.sound_classes(x), guide)
         for name, largest in maxima.items():
             found[name] = torch.maximum(found.get(name, largest), largest)
     return found

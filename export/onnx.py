@@ -20,10 +20,8 @@ from onnxscript.optimizer import fold_constants
 from torch import Tensor, nn
 
 from export.bundle.bundle import BundleError, Graph, Port, State
-from export.probe import Sampled
 from umtn.model.companding import mulaw_decode
-from umtn.model.decoders.base import Decoder
-from umtn.model.decoders.guided import GuidedDecoder, net_of
+from umtn.model.decoders.base import Decoder, SampledDecoder
 from umtn.model.decoders.wavenet import WaveNetDecoder
 from umtn.model.streaming import StreamingModule
 
@@ -226,13 +224,13 @@ LARGE = 256  # numbers; of fewer the cast would take more room than it saves
 class _Hear(nn.Module):
     """(latent, *state) -> (condition, the guide's classes [hop, 1], *state)."""
 
-    def __init__(self, decoder: GuidedDecoder) -> None:
+    def __init__(self, decoder: SampledDecoder) -> None:
         super().__init__()
         self.decoder = decoder
 
     def forward(self, latent: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        z, _, classes, after = self.decoder.hear(latent, list(state))
-        return self.decoder.wavenet.condition(z), classes.reshape(-1, 1), *after
+        z, _, classes, after = self.decoder.hear(latent, list(state))  # type: ignore[operator]
+        return self.decoder.net.condition(z), classes.reshape(-1, 1), *after
 
 
 class _Sample(nn.Module):
@@ -253,20 +251,19 @@ class _Sample(nn.Module):
 class _Decode(nn.Module):
     """(classes [hop, 1], *state) -> (audio [1, 1, hop], *state); the state is a guided one's, of its emphasis."""
 
-    def __init__(self, decoder: Sampled) -> None:
+    def __init__(self, decoder: SampledDecoder) -> None:
         super().__init__()
         self.decoder = decoder
 
     def forward(self, classes: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        d = self.decoder
-        drawn = mulaw_decode(classes.reshape(1, 1, -1), net_of(d).classes)
-        if not isinstance(d, GuidedDecoder):
+        drawn = mulaw_decode(classes.reshape(1, 1, -1), self.decoder.net.classes)
+        if not state:
             return (drawn,)
-        audio, settled = d.emphasis.settle(drawn[:, 0] / d.drive, state[0])
-        return audio.unsqueeze(1), settled
+        audio, settled = self.decoder.sound_of(drawn[:, 0], list(state))
+        return audio.unsqueeze(1), *settled
 
 
-def export_wavenet(decoder: Sampled) -> tuple[bytes, Graph]:
+def export_wavenet(decoder: SampledDecoder) -> tuple[bytes, Graph]:
     """The decoder's graph for one hop, its inputs latent, noise, temperature and the states."""
     states = initial_states(decoder)
     hop = decoder.hop
@@ -277,7 +274,7 @@ def export_wavenet(decoder: Sampled) -> tuple[bytes, Graph]:
         Port("audio", (1, 1, hop)),
     )
     parts, looped = _parts(decoder)
-    body = _body(parts["sample"], looped, net_of(decoder).guided)
+    body = _body(parts["sample"], looped, decoder.net.guided)
     nodes = [
         *parts["condition"].graph.node,
         helper.make_node("Reshape", ["noise", "loop.noise_shape"], ["loop.noise"]),
@@ -329,10 +326,10 @@ def _halved(weights: list[onnx.TensorProto]) -> tuple[list[onnx.NodeProto], list
     return casts, kept
 
 
-def _parts(decoder: Sampled) -> tuple[dict[str, onnx.ModelProto], dict[str, Tensor]]:
+def _parts(decoder: SampledDecoder) -> tuple[dict[str, onnx.ModelProto], dict[str, Tensor]]:
     """The three pieces, exported alone: every inner name gets the piece's prefix, the seams keep theirs. And the states
     that the loop carries."""
-    net, latent = net_of(decoder), torch.zeros(1, decoder.latent_channels, 1)
+    net, latent = decoder.net, torch.zeros(1, decoder.latent_channels, 1)
     every = dict(zip(decoder.state_names(), decoder.init_state(1), strict=True))
     before = len(every) - len(net.state_names())  # what a guided one remembers beside its net
     names = list(every)
@@ -347,7 +344,7 @@ def _parts(decoder: Sampled) -> tuple[dict[str, onnx.ModelProto], dict[str, Tens
     if net.guided:
         ports["guide"] = torch.zeros(1, dtype=torch.int64)
     told = ["loop.guide"] if net.guided else []
-    listening = _Hear(decoder) if isinstance(decoder, GuidedDecoder) else net.condition
+    listening = _Hear(decoder) if net.guided else net.condition
     parts = {
         "condition": trace(listening, {"latent": latent, **heard}, ["condition.out", *told, *_next(heard)]),
         "sample": trace(_Sample(net), {**ports, **looped}, ["drawn", *_next(looped)]),

@@ -16,15 +16,12 @@ from export.borders import clear_frames
 from export.bundle.bundle import BundleError, Graph
 from export.torchscript import load_script
 from umtn.model.companding import mulaw_encode
-from umtn.model.decoders.base import Decoder
-from umtn.model.decoders.guided import GuidedDecoder, net_of
-from umtn.model.decoders.wavenet import WaveNetDecoder
+from umtn.model.decoders.base import Decoder, SampledDecoder
 from umtn.model.streaming import State, StreamingModule
 
 __all__ = [
     "NEAR",
     "OnnxStepper",
-    "Sampled",
     "Stepper",
     "Told",
     "TorchStepper",
@@ -34,7 +31,6 @@ __all__ = [
     "pack",
     "probe_blocks",
     "script_stepper",
-    "sound_classes",
     "stream",
     "test_signal",
     "told",
@@ -163,7 +159,6 @@ def stream(stepper: Stepper, ports: Sequence[np.ndarray], blocks: int, piece: in
 # What a sample loop is told, before it draws: by a WaveNet's latent as it is, by a guided one's guide and mouth.
 
 
-Sampled = WaveNetDecoder | GuidedDecoder
 # two engines' tones differ by up to 1e-6 (of the bundled `live` model at -3 dBFS), their emphasised ones by 1.9e-6
 NEAR = 2e-6
 MIXED = 2
@@ -181,33 +176,19 @@ class Told(NamedTuple):
 
 
 @torch.no_grad()
-def told(decoder: Sampled, latent_BDT: Tensor) -> Told:
-    """From a fresh state, hop by hop as `decode_step` of one hop does it: to the last bit."""
-    if not isinstance(decoder, GuidedDecoder):
-        return Told(latent_BDT)
-    state, pieces = decoder.init_state(latent_BDT.shape[0]), []
-    last = state[decoder.guide_states + decoder.mouth_states]
-    for frame in latent_BDT.split(1, dim=2):
-        *heard, state = decoder.hear(frame, state)
-        pieces.append(heard)
-    z, tones, guide = (torch.cat(part, dim=-1) for part in zip(*pieces, strict=True))
-    return Told(z, tones, guide, _likely(decoder, tones, guide, last))
+def told(decoder: SampledDecoder, latent_BDT: Tensor) -> Told:
+    """From a fresh state, to the last bit as it plays hop by hop."""
+    z, tones, guide = decoder.hears(latent_BDT)
+    if tones is None or guide is None:
+        return Told(z)
+    return Told(z, tones, guide, _likely(decoder, tones, guide))
 
 
-def _likely(decoder: GuidedDecoder, tones_BN: Tensor, guide_BN: Tensor, last_B1: Tensor) -> Tensor:
-    lifted = decoder.emphasis.lift(tones_BN, last_B1)[0]
-    classes = decoder.wavenet.classes
-    lower, upper = (mulaw_encode(decoder.drive * (lifted + x), classes) for x in (-NEAR, NEAR))
+def _likely(decoder: SampledDecoder, tones_BN: Tensor, guide_BN: Tensor) -> Tensor:
+    lower, upper = (decoder.sound_classes(tones_BN, x) for x in (-NEAR, NEAR))
     random = torch.Generator().manual_seed(0)
     mixed = [torch.rand(guide_BN.shape, generator=random) < 0.5 for _ in range(MIXED)]
     return torch.stack([guide_BN, lower, upper, *(torch.where(m, lower, upper) for m in mixed)])
-
-
-def sound_classes(decoder: Sampled, audio_BN: Tensor) -> Tensor:
-    """Sound from its first sample on, as the net would have drawn it."""
-    if isinstance(decoder, GuidedDecoder):
-        return decoder.classes_of(audio_BN, audio_BN.new_zeros([len(audio_BN), 1]))[0]
-    return mulaw_encode(audio_BN, decoder.classes)
 
 
 SECONDS = 0.5
@@ -238,7 +219,7 @@ test_signal.__test__ = False  # type: ignore[attr-defined]  # its name looks lik
 
 def probe_blocks(decoders: Mapping[str, Decoder], block: int, rate: int) -> int:
     """How many blocks the probe lasts."""
-    sampled = any(isinstance(decoder, Sampled) for decoder in decoders.values())
+    sampled = any(decoder.sampled is not None for decoder in decoders.values())
     return max(4, math.ceil((SAMPLED_SECONDS if sampled else SECONDS) * rate / block))
 
 
@@ -275,25 +256,25 @@ def make_probe(
     blocks = probe_blocks(decoders, encoder.block, rate)
     audio, latent, clear = clear_tune(encoder, decoders, blocks, rate, seed)
     arrays = {"audio": audio, "latent": latent[0]}
-    sampled = {id: d for id, d in decoders.items() if isinstance(d, Sampled)}
+    sampled = {id: s for id, d in decoders.items() if (s := d.sampled) is not None}
     if any(decoder.needs_noise for decoder in decoders.values()):
         arrays["noise"], agreed = untied_noise(sampled, latent, len(audio), blocks, seed)
     for id, decoder in decoders.items():
         ports = [latent] + ([arrays["noise"][None, None]] if decoder.needs_noise else [])
         arrays[f"audio.{id}"] = stream(module_stepper(decoder), ports, blocks)[0, 0]
-        if isinstance(decoder, GuidedDecoder):
-            arrays |= _of_loop(id, decoder, latent, arrays["noise"])
+        if decoder.tones is not None:
+            arrays |= _of_loop(id, sampled[id], latent, arrays["noise"])
             clear[id] = min(clear[id], agreed[id])
-        if isinstance(decoder, GuidedDecoder) or clear[id] < len(audio):
+        if decoder.tones is not None or clear[id] < len(audio):
             arrays[f"agreed.{id}"] = np.array([clear[id]], np.int32)
     return blocks, arrays
 
 
 @torch.no_grad()
 def _of_loop(
-    id: str, decoder: GuidedDecoder, latent_1DT: np.ndarray, noise: np.ndarray
+    id: str, decoder: SampledDecoder, latent_1DT: np.ndarray, noise: np.ndarray
 ) -> dict[str, np.ndarray]:
-    net, heard = decoder.wavenet, told(decoder, torch.from_numpy(latent_1DT))
+    net, heard = decoder.net, told(decoder, torch.from_numpy(latent_1DT))
     assert heard.guide is not None
     uniform = torch.from_numpy(noise)[None, None]
     sound, _ = net.say(heard.latent, uniform, torch.ones(1), net.init_state(1), heard.guide)
@@ -306,7 +287,7 @@ def _of_loop(
 
 @torch.no_grad()
 def untied_noise(
-    sampled: Mapping[str, Sampled],
+    sampled: Mapping[str, SampledDecoder],
     latent_1DT: np.ndarray,
     samples: int,
     blocks: int,
@@ -359,9 +340,9 @@ class _Voice:
     """A sampled decoder that draws a piece as often as it must, and keeps the last; a guided one along each of its
     likely guides at once, which must not matter."""
 
-    def __init__(self, decoder: Sampled, latent_1DT: torch.Tensor) -> None:
+    def __init__(self, decoder: SampledDecoder, latent_1DT: torch.Tensor) -> None:
         heard = told(decoder, latent_1DT)
-        self.net, self.guides = net_of(decoder), None if heard.likely is None else heard.likely[:, 0]
+        self.net, self.guides = decoder.net, None if heard.likely is None else heard.likely[:, 0]
         self.streams = 1 if self.guides is None else len(self.guides)
         self.latent = heard.latent.expand(self.streams, -1, -1)
         self.state = self.next = self.net.init_state(self.streams)

@@ -23,26 +23,19 @@ from export.native_weights import (
     analysis_error,
     differing,
     encoder_parameters,
-    guide_path,
-    mouth_parameters,
-    mouth_path,
-    parameters,
     weights_path,
 )
 from export.probe import (
     OnnxStepper,
-    Sampled,
     Stepper,
     clear_tune,
     module_stepper,
     script_stepper,
-    sound_classes,
     stream,
     told,
 )
 from umtn.model.companding import mulaw_decode
-from umtn.model.decoders.base import Decoder
-from umtn.model.decoders.guided import GuidedDecoder, net_of
+from umtn.model.decoders.base import Decoder, SampledDecoder
 from umtn.model.decoders.wavenet import draw
 from umtn.model.pitch_encoder import ear_of
 from umtn.model.streaming import StreamingModule
@@ -147,15 +140,14 @@ def _engine_rows(bundle: Bundle, translator: Translator | None) -> Iterator[Row]
         if len(engines) < 2:
             continue
         ports = [latent] + [noise for port in manifest.graphs[domain.graph].inputs if port.name == "noise"]
-        if isinstance(decoder, Sampled):
-            if isinstance(decoder, GuidedDecoder) and ENCODER_WEIGHTS in bundle.names:
-                yield _weights_row(bundle, guide_path(domain.id), parameters(decoder.guide))
-                yield _weights_row(bundle, mouth_path(domain.id), mouth_parameters(decoder.mouth))
-            yield from _compare_draws(domain.graph, decoder, engines, latent, noise, blocks)
-            yield _weights_row(bundle, weights_path(domain.id), parameters(net_of(decoder)))
+        if decoder is not None and translator is not None:
+            layout = translator.config.pitch_layout
+            for part, weights in decoder.native_weights(manifest.sample_rate, layout).items():
+                if ENCODER_WEIGHTS in bundle.names or not weights.beside_ear:
+                    yield _weights_row(bundle, weights_path(domain.id, part), weights.tensors)
+        if decoder is not None and decoder.sampled is not None:
+            yield from _compare_draws(domain.graph, decoder.sampled, engines, latent, noise, blocks)
         elif not sampled:
-            if decoder is not None and ENCODER_WEIGHTS in bundle.names:
-                yield _weights_row(bundle, weights_path(domain.id), parameters(decoder))
             yield from _compare(
                 domain.graph,
                 engines,
@@ -198,7 +190,7 @@ def _compare(
 
 def _compare_draws(
     path: str,
-    decoder: Sampled,
+    decoder: SampledDecoder,
     engines: dict[str, Stepper],
     latent: np.ndarray,
     noise: np.ndarray,
@@ -209,7 +201,7 @@ def _compare_draws(
     forced = _teacher_forced(decoder, latent, noise, reference)
     yield _draw_row(path, "teacher-forced", "all", decoder, latent, noise, reference, forced)
     for name, engine in engines.items():
-        if isinstance(decoder, GuidedDecoder):
+        if decoder.tones is not None:
             got, sure = _hop_by_hop(decoder, engine, latent, noise)
             row = _draw_row(
                 path, name, "1", decoder, latent, noise, reference, np.where(sure, got, reference)
@@ -223,7 +215,7 @@ def _compare_draws(
 
 @torch.no_grad()
 def _hop_by_hop(
-    decoder: GuidedDecoder, engine: Stepper, latent: np.ndarray, noise: np.ndarray
+    decoder: SampledDecoder, engine: Stepper, latent: np.ndarray, noise: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """What an engine draws [1, 1, N], each hop from the checkpoint's own state; and where it has to be the same, [N]:
     in each hop before the first tone of the guide that lies beside a border, from where on right engines may part."""
@@ -241,19 +233,17 @@ def _hop_by_hop(
 
 @torch.no_grad()
 def _teacher_forced(
-    decoder: Sampled,
+    decoder: SampledDecoder,
     latent: np.ndarray,
     noise: np.ndarray,
     reference: np.ndarray,
 ) -> np.ndarray:
     """What the parallel form draws for every sample, given the reference's samples before it."""
-    net, heard = net_of(decoder), told(decoder, torch.from_numpy(latent))
-    classes = sound_classes(decoder, torch.from_numpy(reference[0]))
-    logits = net.logits(heard.latent, classes, guide_BN=heard.guide)[0].T
+    net, (told_latent, _, guide) = decoder.net, decoder.hears(torch.from_numpy(latent))
+    classes = decoder.sound_classes(torch.from_numpy(reference[0]))
+    logits = net.logits(told_latent, classes, guide_BN=guide)[0].T
     drawn = draw(logits, torch.from_numpy(noise[0, 0]), torch.ones(1))
-    sound = mulaw_decode(drawn, net.classes).unsqueeze(0)
-    if isinstance(decoder, GuidedDecoder):
-        sound, _ = decoder.emphasis.settle(sound / decoder.drive, torch.zeros(1, 1))
+    sound, _ = decoder.sound_of(mulaw_decode(drawn, net.classes).unsqueeze(0), [])
     return sound.reshape(reference.shape).numpy()  # type: ignore[no-any-return]
 
 
@@ -261,7 +251,7 @@ def _draw_row(
     path: str,
     engine: str,
     piece: str,
-    decoder: Sampled,
+    decoder: SampledDecoder,
     latent: np.ndarray,
     noise: np.ndarray,
     reference: np.ndarray,
@@ -288,7 +278,7 @@ def _draw_row(
 
 @torch.no_grad()
 def _is_tie(
-    decoder: Sampled,
+    decoder: SampledDecoder,
     latent: np.ndarray,
     noise: np.ndarray,
     sample: int,

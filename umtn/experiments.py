@@ -35,7 +35,7 @@ from umtn.training.train import train
 __all__ = ["Budget", "RIVALS", "ablations", "contest", "markdown", "rivals"]
 
 
-RIVALS = ("live", "live-conv", "live-conv-past")
+RIVALS = ("live", "wavenet-plain")
 ABOUT = {  # what stands in a row beside COLUMNS (encoder and one decoder), and how it is written
     "steps": "{:.0f}",
     "minutes": "{:.1f}",

@@ -16,7 +16,7 @@ from export.bundle.safetensors import read_safetensors
 from export.freeze import BEND
 from export.latency import measure_latency
 from export.native_weights import activation_maxima
-from export.probe import make_probe, sound_classes, test_signal, told, untied_noise
+from export.probe import make_probe, test_signal, told, untied_noise
 from tests.export.toys import Exported
 from umtn.errors import UserError
 from umtn.model.checkpoint import load
@@ -90,7 +90,7 @@ def test_the_probe_tells_what_the_loop_alone_hears_and_draws(
     assert ((low[0] <= uniform) | (torch.from_numpy(probe["drawn.a"]) == 1)).all() and (
         uniform < high[0]
     ).all()
-    again = sound_classes(decoder, torch.from_numpy(probe["audio.a"])[None])
+    again = decoder.sound_classes(torch.from_numpy(probe["audio.a"])[None])
     assert np.array_equal(again[0].numpy(), probe["drawn.a"])  # what is heard is what was drawn, settled
     assert len(np.unique(probe["guide.a"])) > 3
 
@@ -127,7 +127,7 @@ def test_the_guide_counts_for_what_int8_scales_by(translator: Translator, decode
     found = activation_maxima(encoder, decoder, audio)  # type: ignore[arg-type]
     latent, _ = encoder.step(torch.from_numpy(audio)[None, None], encoder.init_state(1))  # type: ignore[operator]
     net, guide = decoder.wavenet, told(decoder, latent).guide
-    past = net.before(sound_classes(decoder, torch.from_numpy(audio)[None]))
+    past = net.before(decoder.sound_classes(torch.from_numpy(audio)[None]))
     assert guide is not None
     past = net.lean_on(past, guide)
     first = (net.embed(past) + net.embed(guide + net.classes))[0].abs().amax(dim=0)

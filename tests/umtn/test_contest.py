@@ -13,11 +13,19 @@ from umtn import experiments
 from umtn.__main__ import main
 from umtn.data.dataset import Dataset
 from umtn.model import checkpoint
-from umtn.model.presets import preset
+from umtn.model.config import LiveDecoderConfig
+from umtn.model.presets import PRESETS, preset
 from umtn.training.train import train
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:.*:FutureWarning")
-NAMES = ("tiny-live", "tiny-live-conv")
+NAMES = ("tiny-live", "tiny-live-small")
+
+
+@pytest.fixture(autouse=True)
+def _rival(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another preset behind the encoder of `tiny-live`."""
+    small = LiveDecoderConfig(hidden=4, partials=4, bands=4, voices=2)
+    monkeypatch.setitem(PRESETS, NAMES[1], replace(preset(NAMES[0]), preset=NAMES[1], decoder=small))
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +99,8 @@ def test_rivals_are_trained_judged_and_compared(
 def test_a_slip_is_told_before_the_first_hour(
     data: Path, live: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(command(data, live, tmp_path / "o", "--presets", "tiny-live,tiny-life-conv")) == 2
-    assert "no preset 'tiny-life-conv'" in capsys.readouterr().err
+    assert main(command(data, live, tmp_path / "o", "--presets", "tiny-live,tiny-life")) == 2
+    assert "no preset 'tiny-life'" in capsys.readouterr().err
     assert main(command(data, live, tmp_path / "o", "--minutes", "0")) == 2
     assert "--minutes is 0; it should be above 0" in capsys.readouterr().err
     assert main(command(data, live, tmp_path / "o", "--steps", "0")) == 2

@@ -19,12 +19,12 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     rivals = commands.add_parser(
         "rivals",
         help="train decoders on equal budgets behind one encoder and compare them",
-        description="Decoders for `live` trained on equal budgets behind one encoder, and judged alike.",
+        description="Presets trained on equal budgets behind one pitch encoder, and judged alike.",
     )
     rivals.add_argument(
         "--encoder", type=Path, required=True, help="a checkpoint whose pitch encoder all get"
     )
-    rivals.add_argument("--presets", help="comma-separated (default: live,live-conv,live-conv-past)")
+    rivals.add_argument("--presets", help="comma-separated (default: live,wavenet-plain)")
     rivals.set_defaults(run=_rivals)
     ablate = commands.add_parser(
         "ablate",

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from umtn.errors import UserError
 from umtn.files import write_atomically
-from umtn.model.config import Config, GuidedConfig, WaveNetConfig
+from umtn.model.config import Config
 from umtn.model.translator import Translator
 
 __all__ = ["Progress", "load", "load_training", "save", "shipped"]
@@ -94,7 +94,7 @@ def save(
 
 def shipped(config: Config, weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """The same weights, a WaveNet's in 16 bits, so that checkpoint and bundle are half as large."""
-    if not isinstance(config.decoder, WaveNetConfig | GuidedConfig):
+    if not config.decoder.sampled:
         return weights
     return {
         name: value.half()

@@ -12,11 +12,9 @@ from typing import Any
 from umtn.errors import UserError, advice
 
 __all__ = [
-    "AdversaryConfig",
     "Character",
     "Config",
     "ConfusionConfig",
-    "ConvDecoderConfig",
     "DOMAINS",
     "GuidedConfig",
     "HeardEncoderConfig",
@@ -69,6 +67,19 @@ class PitchEncoderConfig:
     longest: int = 4096
     top_hz: float = 11000.0
 
+    @property
+    def ear(self) -> PitchEncoderConfig:
+        return self
+
+    @property
+    def pitch_layout(self) -> PitchLatent | None:
+        """What the latent's channels mean, if they mean pitches."""
+        return self.layout
+
+    @property
+    def latent_channels(self) -> int:
+        return self.layout.channels
+
 
 @dataclass(frozen=True)
 class WaveEncoderConfig:
@@ -81,6 +92,12 @@ class WaveEncoderConfig:
     kernel: int = 3
     channels: int = 128
     latent: int = 64
+    ear = None  # of this kind, no setting
+    pitch_layout = None
+
+    @property
+    def latent_channels(self) -> int:
+        return self.latent
 
 
 @dataclass(frozen=True)
@@ -92,6 +109,11 @@ class HeardEncoderConfig:
     channels: int = 128
     dilations: tuple[int, ...] = (1, 2, 4, 8, 16)
     latent: int = 96
+    pitch_layout = None  # of this kind, no setting
+
+    @property
+    def latent_channels(self) -> int:
+        return self.latent
 
 
 @dataclass(frozen=True)
@@ -122,19 +144,8 @@ class LiveDecoderConfig:
         Character("voice", (0.0, 6.0, -5.0)),
         Character("brass", (0.0, 4.0, -4.7)),
     )
-
-
-@dataclass(frozen=True)
-class ConvDecoderConfig:
-    """umtn.model.decoders.conv: causal convolutions to sub-bands; `past`: how many of its own last samples it hears."""
-
-    kind: str = "conv"
-    channels: tuple[int, ...] = (96, 96, 64)
-    strides: tuple[int, ...] = (2, 4)
-    dilations: tuple[int, ...] = (1, 2, 4, 8, 16)
-    later: tuple[int, ...] = (1, 3)
-    bands: int = 16
-    past: int = 0
+    sampled = False  # of this kind, no settings
+    guide = None
 
 
 @dataclass(frozen=True)
@@ -147,6 +158,8 @@ class WaveNetConfig:
     residual: int = 128
     skip: int = 128
     classes: int = 256
+    sampled = True  # of this kind, no settings
+    guide = None
 
 
 @dataclass(frozen=True)
@@ -164,28 +177,13 @@ class GuidedConfig:
     latent: int = 96
     emphasis: float = 0.85
     lean: float = 0.7
+    sampled = True  # of this kind, no setting
 
 
 @dataclass(frozen=True)
 class ConfusionConfig:
     channels: int = 100
     weight: float = 1e-2
-
-
-@dataclass(frozen=True)
-class AdversaryConfig:
-    """umtn.training.adversarial: the discriminators' sizes, and what they say against the spectral loss.
-
-    `joins`: the share of the minutes after which they take part.
-    """
-
-    periods: tuple[int, ...] = (2, 3, 5, 7, 11)
-    windows: tuple[int, ...] = (1024, 512, 256)
-    channels: int = 16
-    learning_rate: float = 5e-4
-    joins: float = 0.35
-    weight: float = 0.1
-    feature_weight: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -237,22 +235,29 @@ class Config:
     sample_rate: int
     hop: int
     encoder: PitchEncoderConfig | WaveEncoderConfig | HeardEncoderConfig
-    decoder: LiveDecoderConfig | WaveNetConfig | ConvDecoderConfig | GuidedConfig
+    decoder: LiveDecoderConfig | WaveNetConfig | GuidedConfig
     domains: tuple[str, ...] = DOMAINS
     confusion: ConfusionConfig = ConfusionConfig()
-    adversary: AdversaryConfig | None = None
     training: TrainingConfig = TrainingConfig()
 
     @property
     def ear(self) -> PitchEncoderConfig | None:
         """The pitch encoder's, if there is one in it."""
-        inner = self.encoder.ear if isinstance(self.encoder, HeardEncoderConfig) else self.encoder
-        return inner if isinstance(inner, PitchEncoderConfig) else None
+        return self.encoder.ear
 
     @property
     def latent_channels(self) -> int:
-        e = self.encoder
-        return e.layout.channels if isinstance(e, PitchEncoderConfig) else e.latent
+        return self.encoder.latent_channels
+
+    @property
+    def pitch_layout(self) -> PitchLatent | None:
+        """What the latent's channels mean, if they mean pitches."""
+        return self.encoder.pitch_layout
+
+    @property
+    def live(self) -> LiveDecoderConfig | None:
+        """The decoders', if they are of `live`'s kind."""
+        return self.decoder if isinstance(self.decoder, LiveDecoderConfig) else None
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=1)
@@ -263,6 +268,8 @@ class Config:
             data = json.loads(text)
         except json.JSONDecodeError as error:
             raise UserError(f"The model's configuration is not JSON: {error}.") from None
+        if isinstance(data, dict):
+            data = _without_convolutions(data)
         return typing.cast(Config, _build(Config, data, "config"))
 
 
@@ -273,6 +280,17 @@ _PLAIN: dict[Any, Callable[[Any], bool]] = {
     str: lambda value: isinstance(value, str),
 }
 _NAMED = {bool: "true or false", int: "a whole number", float: "a finite number", str: "a text"}
+
+
+def _without_convolutions(data: dict[str, Any]) -> dict[str, Any]:
+    """A config as it was written while there were convolutional decoders; UserError for a model that has them."""
+    decoder = data.get("decoder")
+    if data.get("adversary") or (isinstance(decoder, dict) and decoder.get("kind") == "conv"):
+        raise UserError(
+            f"This model (preset {data.get('preset')!r}) has convolutional decoders, which this version no longer "
+            "has; train the preset 'live' instead, or open the model with the version that made it."
+        )
+    return {key: value for key, value in data.items() if key != "adversary"}
 
 
 def _build(cls: Any, data: Any, where: str) -> Any:

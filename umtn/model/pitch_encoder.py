@@ -5,9 +5,10 @@ spectrum -> harmonics stacked as channels (a note's partials meet at its own pit
 -> latent of `umtn.model.config.PitchLatent`. One latent frame per hop, no look-ahead.
 """
 
+import dataclasses
 import math
 from fractions import Fraction
-from typing import List, Tuple
+from typing import Any, Dict, List, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -16,9 +17,25 @@ from torch import Tensor, nn
 from umtn.model.config import PitchLatent
 from umtn.model.layers import CausalConv1d, CausalConv2d, dilated_residual, split_latent
 from umtn.model.semitone_spectrum import CausalSpectrum
-from umtn.model.streaming import Pointwise, Residual, StreamingModule, StreamingSequential
+from umtn.model.streaming import (
+    Pointwise,
+    Residual,
+    StreamingModule,
+    StreamingSequential,
+    parameters,
+    smallest,
+)
 
-__all__ = ["HeardEncoder", "PitchEncoder", "ear_of", "mouth", "opened"]
+__all__ = [
+    "HeardEncoder",
+    "PitchEncoder",
+    "ear_of",
+    "mouth",
+    "mouth_of",
+    "mouth_parameters",
+    "mouth_weights",
+    "opened",
+]
 
 
 HARMONICS = (0.5, 1, 2, 3, 4, 5, 6, 7, 8)
@@ -114,6 +131,11 @@ class PitchEncoder(StreamingModule):
         new.extend(after)
         return z, new
 
+    @torch.jit.unused
+    def told(self, heard_BDT: Tensor) -> Tensor:
+        """What decoders get of what it hears: all of it."""
+        return heard_BDT
+
     def read(self, spectrum: Tensor, state: List[Tensor]) -> Tuple[Tensor, List[Tensor]]:
         """Log spectrum [B, 2, bins, T] -> z_BDT: all that is learned, apart from the fixed analysis."""
         b, c, f, t = spectrum.shape[0], spectrum.shape[1], spectrum.shape[2], spectrum.shape[3]
@@ -129,6 +151,11 @@ def ear_of(encoder: nn.Module) -> PitchEncoder | None:
     """The pitch encoder, if it is one or has one for its `ear`."""
     inner = getattr(encoder, "ear", encoder)
     return inner if isinstance(inner, PitchEncoder) else None
+
+
+def mouth_of(encoder: nn.Module) -> StreamingSequential | None:
+    """What tells decoders of what its ear hears, if anything stands between."""
+    return getattr(encoder, "mouth", None)
 
 
 # A trained ear in front of a narrow latent: what WaveNet decoders listen to.
@@ -157,6 +184,27 @@ def mouth(layout: PitchLatent, channels: int, dilations: Tuple[int, ...], latent
         Pointwise(nn.ReLU()),
         CausalConv1d(channels, latent, 1),
     )
+
+
+def mouth_parameters(mouth: StreamingModule) -> Dict[str, Tensor]:
+    """As native engines are given them."""
+    return {f"mouth.{name}": smallest(value) for name, value in parameters(mouth).items()}
+
+
+def mouth_weights(
+    mouth: StreamingSequential, layout: PitchLatent
+) -> Tuple[Dict[str, Tensor], Dict[str, Dict[str, Any]]]:
+    """What native engines are given of it: tensors, and its sizes."""
+    layers: List[Any] = list(mouth.layers)
+    first, *between, _, last = layers
+    about = {
+        "kind": "heard",
+        "channels": first.conv.out_channels,
+        "dilations": [residual.inner.layers[1].conv.dilation[0] for residual in between],
+        "latent": last.conv.out_channels,
+        "layout": dataclasses.asdict(layout),
+    }
+    return mouth_parameters(mouth), {"mouth": about}
 
 
 class HeardEncoder(StreamingModule):
@@ -194,6 +242,11 @@ class HeardEncoder(StreamingModule):
     def state_names(self) -> List[str]:
         parts = {"ear": self.ear, "mouth": self.mouth}
         return [f"{part}.{name}" for part, module in parts.items() for name in module.state_names()]
+
+    @torch.jit.unused
+    def told(self, heard_BDT: Tensor) -> Tensor:
+        """What decoders get of what the ear hears, from a fresh state."""
+        return self.say(heard_BDT, self.mouth.init_state(len(heard_BDT)))[0]
 
     def say(self, heard_BDT: Tensor, state: List[Tensor]) -> Tuple[Tensor, List[Tensor]]:
         """The ear's latent -> z_BDT."""

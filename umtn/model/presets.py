@@ -1,4 +1,4 @@
-"""The models that can be trained by name: the instrument's own, the paper's, rivals, and tiny ones for tests."""
+"""The models that can be trained by name: the instrument's own, the paper's, and tiny ones for tests."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from dataclasses import replace
 from umtn.errors import UserError, advice
 from umtn.model.config import (
     DOMAINS,
-    AdversaryConfig,
     Config,
-    ConvDecoderConfig,
     GuidedConfig,
     HeardEncoderConfig,
     LiveDecoderConfig,
@@ -37,46 +35,14 @@ def _tiny_live() -> Config:
     )
 
 
-def _live_conv(name: str, past: int) -> Config:
-    return Config(
-        name,
-        24000,
-        128,
-        PitchEncoderConfig(),
-        ConvDecoderConfig(past=past),
-        adversary=AdversaryConfig(),
-        training=TrainingConfig(
-            batch=2,
-            seconds=1.6,
-            learning_rate=2e-3,
-            warm_up_steps=50,
-            ema=0.999,
-            domains_per_step=3,
-            window_s=0.7,
-        ),
-    )
-
-
-def _tiny_live_conv(name: str, past: int) -> Config:
-    return replace(
-        _tiny_live(),
-        preset=name,
-        decoder=ConvDecoderConfig(
-            channels=(12, 8), strides=(16,), dilations=(1, 2), later=(1,), bands=4, past=past
-        ),
-        adversary=AdversaryConfig(periods=(2, 3), windows=(128,), channels=4, joins=0.0),
-        training=TrainingConfig(batch=2, seconds=0.6, warm_up_steps=2, window_s=0.3, ema=0.99),
-    )
-
-
 def _tiny_guided() -> Config:
     live = _tiny_live()
-    assert isinstance(live.decoder, LiveDecoderConfig)
+    assert live.live is not None
     small = WaveNetConfig(blocks=2, layers=3, residual=8, skip=8, classes=32)
     return replace(
         live,
         preset="tiny-wavenet-live",
-        decoder=GuidedConfig(guide=live.decoder, wavenet=small, channels=8, dilations=(1, 2), latent=6),
+        decoder=GuidedConfig(guide=live.live, wavenet=small, channels=8, dilations=(1, 2), latent=6),
         training=TrainingConfig(
             batch=4, seconds=0.5, warm_up_steps=2, window_s=0.1, shared=True, own_past=0.3
         ),
@@ -124,11 +90,7 @@ PRESETS: dict[str, Config] = {
         domains=DOMAINS[:5],
         training=replace(_WAVENET_TRAINING, blur=16.0, own_past=0.3),
     ),
-    "live-conv": _live_conv("live-conv", past=0),
-    "live-conv-past": _live_conv("live-conv-past", past=1024),
     "tiny-live": _tiny_live(),
-    "tiny-live-conv": _tiny_live_conv("tiny-live-conv", past=0),
-    "tiny-live-conv-past": _tiny_live_conv("tiny-live-conv-past", past=128),
     "tiny-paper": Config(
         "tiny-paper",
         8000,

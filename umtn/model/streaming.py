@@ -7,12 +7,21 @@ audio are one code path. No `from __future__ import annotations` here: TorchScri
 
 import math
 from fractions import Fraction
-from typing import List, Tuple
+from typing import Dict, List, Tuple
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Delay", "Pointwise", "Residual", "State", "StreamingModule", "StreamingSequential"]
+__all__ = [
+    "Delay",
+    "Pointwise",
+    "Residual",
+    "State",
+    "StreamingModule",
+    "StreamingSequential",
+    "parameters",
+    "smallest",
+]
 
 State = List[Tensor]
 
@@ -198,3 +207,19 @@ class Residual(StreamingModule):
         y, after = self.inner.step(x, state[self.skip_count :])
         new.extend(after)
         return skip + y, new
+
+
+# How weights are written for those who play without PyTorch.
+
+
+def parameters(module: StreamingModule) -> Dict[str, Tensor]:
+    """A module's, as they are written."""
+    return {name: value.detach().contiguous() for name, value in module.state_dict().items()}
+
+
+def smallest(value: Tensor) -> Tensor:
+    """In 16 bits if it loses nothing there."""
+    if not value.is_floating_point():
+        return value
+    half = value.half()
+    return half if torch.equal(half.float(), value) else value

@@ -1,5 +1,8 @@
 """One encoder, one decoder per domain, one confusion network (Mor et al. 2018), built from a config."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -7,7 +10,6 @@ from umtn.errors import UserError
 from umtn.model.config import (
     Character,
     Config,
-    ConvDecoderConfig,
     GuidedConfig,
     HeardEncoderConfig,
     LiveDecoderConfig,
@@ -17,11 +19,11 @@ from umtn.model.config import (
     WaveNetConfig,
 )
 from umtn.model.decoders.base import Decoder, fold_noise
-from umtn.model.decoders.conv import ConvDecoder
 from umtn.model.decoders.guided import GuidedDecoder
 from umtn.model.decoders.harmonic import LiveDecoder
 from umtn.model.decoders.wavenet import WaveNetDecoder
 from umtn.model.pitch_encoder import HeardEncoder, PitchEncoder
+from umtn.model.streaming import StreamingModule
 from umtn.model.wave_encoder import WaveEncoder
 
 __all__ = ["ConfusionNetwork", "Translator"]
@@ -44,48 +46,34 @@ class ConfusionNetwork(nn.Module):
         return torch.mean(self.net(z_BDT), dim=2)
 
 
-def build_encoder(config: Config) -> nn.Module:
-    e = config.encoder
-    if isinstance(e, WaveEncoderConfig):
-        return WaveEncoder(config.hop, e.blocks, e.layers, e.kernel, e.channels, e.latent, e.causal)
-    p = e.ear if isinstance(e, HeardEncoderConfig) else e
-    sizes = (p.layout, p.channels, p.dilations, p.longest, p.top_hz)
-    ear = PitchEncoder(config.sample_rate, config.hop, *sizes)
-    return (
-        HeardEncoder(ear, p.layout, e.channels, e.dilations, e.latent)
-        if isinstance(e, HeardEncoderConfig)
-        else ear
+def _wave(config: Config, e: WaveEncoderConfig) -> WaveEncoder:
+    return WaveEncoder(config.hop, e.blocks, e.layers, e.kernel, e.channels, e.latent, e.causal)
+
+
+def _pitch(config: Config, e: PitchEncoderConfig) -> PitchEncoder:
+    return PitchEncoder(
+        config.sample_rate, config.hop, e.layout, e.channels, e.dilations, e.longest, e.top_hz
     )
 
 
-def build_decoder(config: Config, domain: str) -> Decoder:
-    d = config.decoder
-    if isinstance(d, WaveNetConfig):
-        return _wavenet(config, d, config.latent_channels)
-    if not isinstance(config.encoder, PitchEncoderConfig):
-        raise UserError(
-            f"A {d.kind} decoder reads the pitch encoder's latent; give the encoder kind 'pitch'."
-        )
-    layout = config.encoder.layout
-    if isinstance(d, ConvDecoderConfig):
-        return ConvDecoder(config.hop, layout, d.channels, d.strides, d.dilations, d.later, d.bands, d.past)
-    if isinstance(d, GuidedConfig):
-        wavenet = _wavenet(config, d.wavenet, d.latent, d.lean)
-        guide = _live(config, d.guide, layout, domain)
-        return GuidedDecoder(guide, wavenet, layout, d.channels, d.dilations, d.emphasis)
-    return _live(config, d, layout, domain)
+def _heard(config: Config, e: HeardEncoderConfig) -> HeardEncoder:
+    return HeardEncoder(_pitch(config, e.ear), e.ear.layout, e.channels, e.dilations, e.latent)
 
 
-def _wavenet(config: Config, d: WaveNetConfig, latent: int, lean: float | None = None) -> WaveNetDecoder:
+def _wavenet(config: Config, d: WaveNetConfig, domain: str) -> WaveNetDecoder:
+    return _sample_loop(config, d, config.latent_channels)
+
+
+def _sample_loop(config: Config, d: WaveNetConfig, latent: int, lean: float | None = None) -> WaveNetDecoder:
     return WaveNetDecoder(latent, config.hop, d.blocks, d.layers, d.residual, d.skip, d.classes, lean)
 
 
-def _live(config: Config, d: LiveDecoderConfig, layout: PitchLatent, domain: str) -> LiveDecoder:
+def _live(config: Config, d: LiveDecoderConfig, domain: str) -> LiveDecoder:
     character = next((c for c in d.characters if c.domain == domain), Character(domain))
     return LiveDecoder(
         config.sample_rate,
         config.hop,
-        layout,
+        _layout(config),
         d.hidden,
         d.partials,
         d.bands,
@@ -95,6 +83,44 @@ def _live(config: Config, d: LiveDecoderConfig, layout: PitchLatent, domain: str
         d.taps,
         d.step_mel,
     )
+
+
+def _guided(config: Config, d: GuidedConfig, domain: str) -> GuidedDecoder:
+    layout = _layout(config)
+    wavenet = _sample_loop(config, d.wavenet, d.latent, d.lean)
+    guide = _live(config, d.guide, domain)
+    return GuidedDecoder(guide, wavenet, layout, d.channels, d.dilations, d.emphasis)
+
+
+def _layout(config: Config) -> PitchLatent:
+    if config.encoder.pitch_layout is None:
+        raise UserError(
+            f"A {config.decoder.kind} decoder reads the pitch encoder's latent; give the encoder kind 'pitch'."
+        )
+    return config.encoder.pitch_layout
+
+
+# Who builds what of which config: a new kind is one line more, and one in `Config`.
+ENCODERS: dict[type, Callable[[Config, Any], StreamingModule]] = {
+    WaveEncoderConfig: _wave,
+    PitchEncoderConfig: _pitch,
+    HeardEncoderConfig: _heard,
+}
+DECODERS: dict[type, Callable[[Config, Any, str], Decoder]] = {
+    LiveDecoderConfig: _live,
+    WaveNetConfig: _wavenet,
+    GuidedConfig: _guided,
+}
+
+
+def build_encoder(config: Config) -> StreamingModule:
+    """The encoder that a config says, with fresh weights."""
+    return ENCODERS[type(config.encoder)](config, config.encoder)
+
+
+def build_decoder(config: Config, domain: str) -> Decoder:
+    """A domain's decoder, with fresh weights; UserError when it cannot read the encoder's latent."""
+    return DECODERS[type(config.decoder)](config, config.decoder, domain)
 
 
 class Translator(nn.Module):

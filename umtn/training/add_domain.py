@@ -19,8 +19,8 @@ from umtn.data.prepare import SUFFIXES, read_audio, split_files
 from umtn.errors import UserError
 from umtn.evaluation import signal_metrics
 from umtn.model import checkpoint
-from umtn.model.config import Config, LiveDecoderConfig
-from umtn.model.decoders.harmonic import LiveDecoder
+from umtn.model.config import Config
+from umtn.model.decoders.harmonic import LiveDecoder, live_of
 from umtn.model.presets import preset
 from umtn.model.translator import build_decoder
 from umtn.offline import BundlePlayer
@@ -64,10 +64,7 @@ def add_domain(
 
 def _config(manifest: Manifest) -> Config:
     config = preset(manifest.preset)
-    if (
-        not isinstance(config.decoder, LiveDecoderConfig)
-        or config.latent_channels != manifest.latent_channels
-    ):
+    if config.live is None or config.latent_channels != manifest.latent_channels:
         raise UserError(
             f"add-domain trains decoders of the preset 'live'; this bundle was made with '{manifest.preset}'. "
             "Train it anew with `python -m umtn train`."
@@ -126,8 +123,7 @@ def _checkpoint(given: Path | None, bundle: Path) -> Path | None:
 
 def _first_guess(config: Config, name: str, start: Path | None, heard: list[Heard]) -> LiveDecoder:
     """A fresh decoder, or the one of the checkpoint that is nearest to the recordings already."""
-    fresh = build_decoder(config, name)
-    assert isinstance(fresh, LiveDecoder)
+    fresh = live_of(build_decoder(config, name))
     if start is None:
         return fresh
     translator = checkpoint.load(start)
@@ -140,15 +136,14 @@ def _first_guess(config: Config, name: str, start: Path | None, heard: list[Hear
     audio = torch.from_numpy(np.stack([h.audio[: (frames - LAG_FRAMES) * config.hop] for h in pieces]))
     first, losses = nearest(translator, translator.config.domains, z, audio)
     print(f"beginning with the decoder of '{first}', the nearest (" + listed(losses) + ")")
-    fresh = translator.decoder(first)  # type: ignore[assignment]  # its unison and stiffness come along
-    return fresh.requires_grad_(True)  # type: ignore[return-value]
+    # its unison and stiffness come along
+    return live_of(translator.decoder(first)).requires_grad_(True)
 
 
 def _sizes(config: Config) -> tuple[object, object]:
     """Encoder and decoder, whatever the characters of the domains."""
-    if isinstance(config.decoder, LiveDecoderConfig):
-        return config.encoder, replace(config.decoder, characters=())
-    return config.encoder, config.decoder
+    alike = config.decoder if config.live is None else replace(config.live, characters=())
+    return config.encoder, alike
 
 
 def _learn(decoder: LiveDecoder, heard: list[Heard], rate: int, minutes: float, seed: int) -> int:

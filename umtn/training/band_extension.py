@@ -17,8 +17,8 @@ from torch import Tensor
 
 from umtn.errors import UserError
 from umtn.model import checkpoint
-from umtn.model.config import Config, LiveDecoderConfig, PitchEncoderConfig
-from umtn.model.decoders.harmonic import LiveDecoder
+from umtn.model.config import Config
+from umtn.model.decoders.harmonic import LiveDecoder, live_of
 from umtn.model.decoders.noise import band_edges_hz, mel_of
 from umtn.model.decoders.oscillators import audible_at
 from umtn.model.layers import CausalConv1d
@@ -38,8 +38,8 @@ def scaled(config: Config, rate: int) -> Config:
 
     UserError: a model of another kind, or a rate that is not twice, four times .. its own.
     """
-    encoder, decoder, own = config.encoder, config.decoder, config.sample_rate
-    if not isinstance(decoder, LiveDecoderConfig) or not isinstance(encoder, PitchEncoderConfig):
+    encoder, decoder, own = config.ear, config.live, config.sample_rate
+    if decoder is None or encoder is None or config.encoder.pitch_layout is None:
         raise UserError(f"another rate is for models of the preset 'live'; this is '{config.preset}'.")
     factor = rate // own
     if rate % own or factor < 2 or factor & (factor - 1):
@@ -91,11 +91,10 @@ def free_upper_band(translator: Translator, lower_rate: int) -> None:
     """Only what no decoder of `lower_rate` could play learns."""
     translator.requires_grad_(False)
     config = translator.config
-    assert isinstance(config.decoder, LiveDecoderConfig)
-    edges = band_edges_hz(config.decoder.bands, config.sample_rate, config.decoder.step_mel)
+    assert config.live is not None
+    edges = band_edges_hz(config.live.bands, config.sample_rate, config.live.step_mel)
     new = torch.tensor(edges[2:]) > lower_rate / 2 + 1.0  # the last old band ends at the old Nyquist
-    for decoder in translator.decoders.values():
-        assert isinstance(decoder, LiveDecoder)
+    for decoder in map(live_of, translator.decoders.values()):
         bank, last = decoder.oscillators, decoder.hiss.layers[-1]
         assert isinstance(last, CausalConv1d)
         _learn_where(decoder.table, ~audible_at(bank.f0 * config.sample_rate / lower_rate, bank.multiples))

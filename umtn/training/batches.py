@@ -15,7 +15,7 @@ from umtn.data.dataset import Dataset, Track, floats, one_voice
 from umtn.data.guides import guide_of
 from umtn.data.score import rasterize
 from umtn.errors import UserError
-from umtn.model.config import Config, GuidedConfig
+from umtn.model.config import Config
 from umtn.model.presets import presets_at
 
 __all__ = ["Batch", "BatchSource", "prefetch"]
@@ -71,7 +71,7 @@ class BatchSource:
         self.learning = config.training.learning or config.domains
         self.targets = {d: self._targets(d) for d in self.learning}
         self.sources = self._by_score() if data.kind == "paired" else {}
-        self.guided = isinstance(config.decoder, GuidedConfig)
+        self.guided = config.decoder.guide is not None
         self.guides = (
             {t.path: guide_of(data, t) for ts in self.targets.values() for t in ts} if self.guided else {}
         )

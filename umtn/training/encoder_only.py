@@ -11,7 +11,7 @@ from pathlib import Path
 
 from umtn.errors import UserError
 from umtn.model import checkpoint
-from umtn.model.config import Config, PitchEncoderConfig
+from umtn.model.config import Config
 
 __all__ = ["hearing_on"]
 
@@ -21,7 +21,7 @@ GENTLE = 0.5  # of the learning rate
 def hearing_on(config: Config, start: Path) -> Config:
     """The config of the model in `start`, whose pitch encoder alone learns on; UserError when it has none."""
     known = checkpoint.read_config(start)[0]
-    if not isinstance(known.encoder, PitchEncoderConfig):
+    if known.encoder.pitch_layout is None:
         raise UserError(
             f"--ear is for models with a pitch encoder (preset 'live'); '{start}' was trained with '{known.preset}'."
         )

@@ -12,10 +12,8 @@ import torch
 from umtn.data.dataset import Dataset
 from umtn.errors import UserError
 from umtn.model import checkpoint
-from umtn.model.config import Config, GuidedConfig, LiveDecoderConfig, TrainingConfig
+from umtn.model.config import Config, LiveDecoderConfig, TrainingConfig
 from umtn.model.decoders.base import Decoder
-from umtn.model.decoders.guided import GuidedDecoder, net_of
-from umtn.model.decoders.wavenet import WaveNetDecoder
 from umtn.model.pitch_encoder import ear_of
 from umtn.model.translator import Translator
 from umtn.training.band_extension import take_lower_band
@@ -62,16 +60,17 @@ def take_ear(translator: Translator, folder: Path) -> None:
 def take_guides(translator: Translator, folder: Path) -> None:
     """Give guided decoders the decoders of the `live` model in `folder`; UserError when it lacks one, or of others."""
     given, wanted = checkpoint.load(folder), translator.config.decoder
-    if not isinstance(wanted, GuidedConfig):
+    if wanted.guide is None:
         return
     if given.config.decoder != wanted.guide:
         raise UserError(
             f"'{folder}' (preset '{given.config.preset}') has no decoders of the kind that guides "
             f"'{translator.config.preset}'; a `live` model has."
         )
-    for domain, decoder in translator.decoders.items():
-        assert isinstance(decoder, GuidedDecoder)
-        decoder.guide.load_state_dict(given.decoder(domain).state_dict())
+    for domain in translator.config.domains:
+        tones = translator.decoder(domain).tones
+        assert tones is not None
+        tones.load_state_dict(given.decoder(domain).state_dict())
 
 
 def rehear(model: Path, live: Path, out: Path) -> None:
@@ -105,11 +104,11 @@ PAIRED_AGAIN = 0.5
 def _live(config: Config, start: Path, option: str) -> tuple[Config, LiveDecoderConfig, LiveDecoderConfig]:
     """The config of the model in `start`, its decoders' and `config`'s; UserError unless both are of `live`'s kind."""
     known = checkpoint.read_config(start)[0]
-    if not isinstance(known.decoder, LiveDecoderConfig) or not isinstance(config.decoder, LiveDecoderConfig):
+    if known.live is None or config.live is None:
         raise UserError(
             f"{option} trains decoders of the preset 'live'; '{start}' was trained with '{known.preset}'."
         )
-    return known, known.decoder, config.decoder
+    return known, known.live, config.live
 
 
 def _gently(training: TrainingConfig) -> TrainingConfig:
@@ -211,14 +210,5 @@ def freeze_all_but(translator: Translator, learning: Sequence[str]) -> None:
 def share(decoders: Iterable[Decoder]) -> None:
     """Let all decoders use the first one's parameters, but for their own conditioning biases (and guides)."""
     every = list(decoders)
-    guided = [d for d in every if isinstance(d, GuidedDecoder)]
-    for decoder in guided:
-        decoder.mouth = guided[0].mouth
-    nets = [net_of(d) for d in every]
-    first = nets[0]
-    for net in nets:
-        if not isinstance(net, WaveNetDecoder) or not isinstance(first, WaveNetDecoder):
-            raise UserError("Only WaveNet decoders can be trained as one; set training.shared to false.")
-        net.embed, net.dilated, net.output = first.embed, first.dilated, first.output
-        net.head, net.classify = first.head, first.classify
-        net.condition.weight = first.condition.weight
+    for decoder in every:
+        decoder.share_with(every[0])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -21,21 +20,14 @@ from umtn.data.augment import (
     swing_level,
     uniform,
 )
-from umtn.model.companding import mulaw_encode
-from umtn.model.config import ConvDecoderConfig, LiveDecoderConfig, PitchLatent
-from umtn.model.decoders.base import Decoder
-from umtn.model.decoders.conv import ConvDecoder
-from umtn.model.decoders.guided import GuidedDecoder
-from umtn.model.decoders.harmonic import LiveDecoder
-from umtn.model.decoders.teacher_forcing import sample_loss
-from umtn.model.decoders.wavenet import WaveNetDecoder
+from umtn.model.config import PitchLatent
+from umtn.model.decoders.base import Answer
 from umtn.model.layers import split_latent
-from umtn.model.pitch_encoder import HeardEncoder, PitchEncoder, ear_of
+from umtn.model.pitch_encoder import PitchEncoder, ear_of
 from umtn.model.translator import Translator
-from umtn.training.adversarial import Adversary, Said, say
 from umtn.training.batches import Batch
-from umtn.training.scheduled_sampling import doubted, own_past
-from umtn.training.spectral_loss import BankSpectrumLoss, MultiResolutionLoss
+from umtn.training.decoder_losses import DecoderLosses, mixed
+from umtn.training.spectral_loss import BankSpectrumLoss
 
 __all__ = ["Objective"]
 
@@ -46,32 +38,14 @@ LOUDEST_DB = 4.0
 HUSH_SHARE = 0.06
 
 
-@dataclass
-class Answer:
-    """What one domain ought to say: its sound and its guide's [B, N], the weight of every frame [B, T], where pitches
-    may sound and which the score holds [B, P, T], what an attack counts [B, T]."""
-
-    sound: Tensor
-    guide: Tensor
-    weight: Tensor
-    allowed: Tensor
-    held: Tensor
-    attack: Tensor
-
-
 class Objective(nn.Module):
-    """forward(batch, generator, share of the minutes gone) -> (loss of encoder and decoders, loss of the confusion
-    network and of the adversary, figures)."""
+    """forward(batch, generator) -> (loss of encoder and decoders, loss of the confusion network, figures)."""
 
     def __init__(self, translator: Translator) -> None:
         super().__init__()
         self.translator = translator
         self.config = translator.config
-        kind, rate = self.config.decoder, self.config.sample_rate
-        self.spectral = BankSpectrumLoss(rate) if isinstance(kind, LiveDecoderConfig) else None
-        self.sound = MultiResolutionLoss(rate) if isinstance(kind, ConvDecoderConfig) else None
-        opponent = self.config.adversary
-        self.adversary = Adversary(opponent, len(self.config.domains)) if opponent else None
+        self.spectral = BankSpectrumLoss(self.config.sample_rate)
         self.before: PitchEncoder | None = None
         field = getattr(translator.encoder, "history", None) or translator.encoder.receptive_field
         # the first positions have no full receptive field: at most half a clip is given up for them
@@ -119,50 +93,38 @@ class Objective(nn.Module):
         batch.active = torch.where(hush[:, :, None], torch.zeros_like(batch.active), batch.active)
         return source.clamp(-1, 1), targets, weight
 
-    def forward(
-        self, batch: Batch, generator: torch.Generator, share: float = 1.0
-    ) -> tuple[Tensor, Tensor, dict[str, float]]:
+    def forward(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, dict[str, float]]:
         source, targets, weight = self.prepare(batch, generator)
         attack = 1 + ATTACK_WEIGHT * self._beginnings(batch)
         z, heard = self._encode(source.unsqueeze(1))
         if self.before is not None:
             return self._hearing(source, z, batch, weight, attack)
         allowed, held = self._allowed(batch), self._frames_of_target(batch.active, 0.0)
+        losses = DecoderLosses(self.config, self.spectral, generator)
         loss = torch.zeros((), device=z.device)
         figures: dict[str, float] = {}
-        said: list[Said] = []
         for k, index in enumerate(batch.domains.tolist()):
             rows = torch.nonzero(batch.known[:, k])[:, 0]
             if len(rows):
                 domain = self.config.domains[index]
-                decoder = self.translator.decoders[domain]
-                if isinstance(decoder, ConvDecoder) and self.sound is not None:
-                    clips = (z[rows], targets[rows, k], weight[rows])
-                    window_s, rate = self.config.training.window_s, self.config.sample_rate
-                    said.append(say(decoder, index, *clips, window_s, rate, generator))
-                    part = self.sound(said[-1].given, said[-1].wanted, said[-1].weight)
-                else:
-                    answer = Answer(
-                        targets[rows, k],
-                        batch.guides[rows, k],
-                        weight[rows],
-                        allowed[rows],
-                        held[rows],
-                        self._frames_of_target(attack.amax(dim=1), 1.0)[rows],
-                    )
-                    part = self._decode_loss(decoder, z[rows], answer, generator)  # type: ignore[arg-type]
+                answer = Answer(
+                    targets[rows, k],
+                    batch.guides[rows, k],
+                    weight[rows],
+                    allowed[rows],
+                    held[rows],
+                    self._frames_of_target(attack.amax(dim=1), 1.0)[rows],
+                )
+                part = self.translator.decoder(domain).training_loss(z[rows], answer, losses)
                 loss = loss + part * len(rows) / int(batch.known.sum())
                 figures[domain] = float(part.detach())
         if heard is not None and not self.config.training.frozen_ear:
             pitch = self._pitch_loss(heard, batch, weight, attack)
             figures["pitch"] = float(pitch.detach())
             loss = loss + self.config.training.pitch_weight * pitch
-        convincing, judges = self._judged(said, share)
-        loss = loss + convincing
-        figures["judges"] = float(judges.detach()) if self.adversary else math.nan
         confused, classifier, accuracy = self._confusion(z, batch.source_domain)
         figures["domain_accuracy"] = accuracy
-        return loss - self.config.confusion.weight * confused, classifier + judges, figures
+        return loss - self.config.confusion.weight * confused, classifier, figures
 
     def _hearing(
         self, source: Tensor, z: Tensor, batch: Batch, weight: Tensor, attack: Tensor
@@ -180,44 +142,26 @@ class Objective(nn.Module):
         }
         return pitch + apart, torch.zeros((), device=z.device), figures
 
-    def _judged(self, said: list[Said], share: float) -> tuple[Tensor, Tensor]:
-        """What the adversary says for the decoders, and for itself; nothing before it joins."""
-        adversary = self.adversary
-        if adversary is None or not said or share < adversary.config.joins:
-            return torch.zeros(()), torch.zeros(())
-        given, wanted = torch.cat([s.given for s in said]), torch.cat([s.wanted for s in said])
-        domains = torch.cat([torch.full((len(s.given),), s.domain, device=given.device) for s in said])
-        with self._mixed(given):
-            return adversary(given, wanted, domains)  # type: ignore[no-any-return]
-
     def _encode(self, source_B1N: Tensor) -> tuple[Tensor, Tensor | None]:
         """(latent, what the pitch encoder in it says).
 
         A fixed analysis stays in float32, only what is learned runs in mixed precision.
         """
         encoder = self.translator.encoder
-        if isinstance(encoder, PitchEncoder):
-            heard = self._hear(encoder, source_B1N)
-            return heard, heard
-        if isinstance(encoder, HeardEncoder):
-            heard = self._hear(encoder.ear, source_B1N)
-            with self._mixed(source_B1N):
-                return encoder.say(heard, encoder.mouth.init_state(len(heard)))[0].float(), heard
-        with self._mixed(source_B1N):
-            return encoder(source_B1N).float(), None
+        if (ear := ear_of(encoder)) is None:
+            with mixed(source_B1N):
+                return encoder(source_B1N).float(), None
+        heard = self._hear(ear, source_B1N)
+        with mixed(source_B1N):
+            return encoder.told(heard).float(), heard  # type: ignore[operator]  # who has an ear tells of it
 
     def _hear(self, ear: PitchEncoder, source_B1N: Tensor) -> Tensor:
         state = ear.init_state(len(source_B1N))
         with torch.no_grad():
             spectrum, _ = ear.spectrum.step(source_B1N, state[:1])
         learns = torch.is_grad_enabled() and not self.config.training.frozen_ear
-        with self._mixed(source_B1N), torch.set_grad_enabled(learns):
+        with mixed(source_B1N), torch.set_grad_enabled(learns):
             return ear.read(spectrum, state[1:])[0].float()
-
-    @staticmethod
-    def _mixed(like: Tensor) -> torch.autocast:
-        """bfloat16 for convolutions: on GPUs, and five times faster on CPUs that have it too."""
-        return torch.autocast(like.device.type, torch.bfloat16)
 
     def _allowed(self, batch: Batch) -> Tensor:
         """Where a pitch may sound, [B, P, T]: its note, half a second of release, and the octave below (organs)."""
@@ -235,64 +179,6 @@ class Objective(nn.Module):
         """Targets lag the source by a few frames: so must what is said of them, [..., T]."""
         lag = self.config.training.target_lag_frames
         return F.pad(x_T, [lag, 0], value=before)[..., : x_T.shape[-1]]
-
-    def _decode_loss(self, decoder: Decoder, z: Tensor, answer: Answer, generator: torch.Generator) -> Tensor:
-        if isinstance(decoder, WaveNetDecoder):
-            classes = mulaw_encode(answer.sound, decoder.classes)
-            return self._sample_loss(decoder, z, classes, None, answer.weight, generator)
-        if isinstance(decoder, GuidedDecoder):
-            with self._mixed(z):
-                told = decoder.told(z, decoder.mouth.init_state(len(z)))[0].float()
-            start = z.new_zeros(len(z), 1)
-            classes, guide = (decoder.classes_of(x, start)[0] for x in (answer.sound, answer.guide))
-            return self._sample_loss(decoder.wavenet, told, classes, guide, answer.weight, generator)
-        assert isinstance(decoder, LiveDecoder) and self.spectral is not None
-        with self._mixed(z):
-            amplitude, semitones, gains, _ = decoder.controls(z, decoder.init_state(len(z)))
-        controls = (amplitude.float(), semitones.float(), gains.float())
-        distance = self.spectral(decoder, *controls, answer.sound, answer.weight, answer.attack, answer.held)
-        ghosts = self._ghosts(controls[0], answer.allowed, answer.weight)
-        return distance + self.config.training.ghost_weight * ghosts  # type: ignore[no-any-return]
-
-    def _sample_loss(
-        self,
-        decoder: WaveNetDecoder,
-        z: Tensor,
-        classes: Tensor,
-        guide: Tensor | None,
-        weight: Tensor,
-        generator: torch.Generator,
-    ) -> Tensor:
-        """Nats per sample over positions with a full receptive field; of the clip's end where a window is set."""
-        hop, window = self.config.hop, round(self.config.training.window_s * self.config.sample_rate)
-        history = math.ceil(decoder.history / hop)
-        if window:
-            frames = min(history + math.ceil(window / hop), z.shape[2])
-            z, weight = z[:, :, -frames:], weight[:, -frames:].clone()
-            classes = classes[:, -frames * hop :]
-            guide = None if guide is None else guide[:, -frames * hop :]
-            weight[:, : min(history, frames // 2)] = 0
-        past = doubted(decoder.before(classes), decoder.classes, self.config.training.blur, generator)
-        if guide is not None:
-            self._put_own(past, decoder, z, guide, generator)
-        return sample_loss(decoder, z, past, classes, weight, guide_BN=guide)
-
-    def _put_own(
-        self, past_BN: Tensor, decoder: WaveNetDecoder, z: Tensor, guide: Tensor, generator: torch.Generator
-    ) -> None:
-        """In some clips the decoder's own draws take the place of what came before, in place."""
-        chosen = uniform(0, 1, len(past_BN), generator) < self.config.training.own_past
-        rows = torch.nonzero(chosen)[:, 0]
-        own = own_past(decoder, z[rows], guide[rows], generator) if len(rows) else None
-        if own is not None:
-            past_BN[rows] = own
-
-    @staticmethod
-    def _ghosts(amplitude_BPHT: Tensor, allowed_BPT: Tensor, weight_BT: Tensor) -> Tensor:
-        """Share of the power that pitches outside the score take: width of a line painted with wrong notes."""
-        power = amplitude_BPHT.square().sum(dim=2)
-        share = (power * (1 - allowed_BPT)).sum(dim=1) / (power.sum(dim=1) + 1e-7)
-        return (share * weight_BT).sum() / weight_BT.sum().clamp(min=1.0)
 
     def _pitch_loss(self, z: Tensor, batch: Batch, weight: Tensor, attack: Tensor) -> Tensor:
         layout = self.config.ear.layout  # type: ignore[union-attr]

@@ -13,13 +13,11 @@ from torch import Tensor
 from umtn.model.companding import leaning, mulaw_encode
 from umtn.model.decoders.wavenet import WaveNetDecoder
 
-__all__ = ["doubted", "doubted_sound", "own_past"]
+__all__ = ["doubted", "own_past"]
 
 
 TRUE, SILENT = 0.25, 0.3  # shares of clips
 NARROW = 0.1  # the least blur of the most
-OWN, EMPTY = 0.5, 0.4  # shares of clips whose past audio is the decoder's, or silence for a while
-NOISE_DB = (-50.0, 15.0)  # against the clip's level: a memory must also be able to be worth nothing
 
 
 def doubted(past_BN: Tensor, classes: int, blur: float, generator: torch.Generator) -> Tensor:
@@ -43,25 +41,6 @@ def doubted(past_BN: Tensor, classes: int, blur: float, generator: torch.Generat
         draw(b, 1) < SILENT, n // 4 + draw(b, 1) * (n - n // 4), torch.zeros(b, 1, device=device)
     )
     return torch.where(torch.arange(n, device=device) < until, classes // 2, heard)
-
-
-def doubted_sound(past_B1N: Tensor, own_B1N: Tensor, generator: torch.Generator) -> Tensor:
-    """The same for past audio: noise on each clip's, some clips' replaced by what the decoder said itself (one round
-    of Mihaylova & Martins 2019, "Scheduled sampling for transformers"), some begun in silence.
-    """
-    b, _, n = past_B1N.shape
-    device = past_B1N.device
-
-    def draw() -> Tensor:
-        return torch.rand(b, 1, 1, generator=generator, device=device)
-
-    past = torch.where(draw() < OWN, own_B1N, past_B1N)
-    level = past.square().mean(dim=2, keepdim=True).sqrt()
-    noise = torch.randn(b, 1, n, generator=generator, device=device)
-    low, high = NOISE_DB
-    heard = past + noise * level * 10 ** ((low + (high - low) * draw()) / 20)
-    until = torch.where(draw() < EMPTY, n * draw(), torch.zeros(b, 1, 1, device=device))
-    return torch.where(torch.arange(n, device=device) < until, torch.zeros_like(heard), heard)
 
 
 # A guided WaveNet's own past: what it would have drawn so far, beside the truth that it ought to go on with.

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from umtn.model.decoders.harmonic import LiveDecoder
+from umtn.model.decoders.harmonic import LiveDecoder, live_of
 from umtn.model.translator import Translator
 from umtn.training.ema import Average
 from umtn.training.spectral_loss import BankSpectrumLoss
@@ -55,8 +55,7 @@ def nearest(
     """The domain whose decoder says what is most like `audio` already, and the losses of all that were asked."""
     spectral, losses = BankSpectrumLoss(translator.config.sample_rate), {}
     for domain in domains:
-        decoder = translator.decoder(domain)
-        assert isinstance(decoder, LiveDecoder)
+        decoder = live_of(translator.decoder(domain))
         losses[domain] = float(reconstruction_loss(decoder, spectral, z_BDT, audio_BN))
     return min(losses, key=losses.__getitem__), losses
 

@@ -13,10 +13,6 @@ WaveNet decoders that follow that model's tones, first all as one, then each on 
 
 (`wavenet-plain` is the same without tones: the paper's decoder behind that encoder. It needs far longer.)
 
-Other decoders for `live`, behind that model's encoder (`python -m umtn rivals` trains and compares three):
-
-    python -m umtn train --preset live-conv-past --encoder checkpoints/live --data data --out checkpoints/conv
-
 New domains for a finished model, learned from pairs while everything else stays as it is:
 
     python -m umtn train --extend checkpoints/five --new-domains brass,mallets --data data --out checkpoints/seven \
@@ -102,11 +98,6 @@ class Trainer:
         if config.training.ear_alone:
             objective.remember_ear()
         self.memory = objective.before
-        critic: list[dict[str, object]] = [{"params": list(self.translator.confusion.parameters())}]
-        self.adversary = objective.adversary
-        if self.adversary is not None:
-            slow = self.adversary.config.learning_rate
-            critic.append({"params": list(self.adversary.parameters()), "lr": slow, "betas": (0.8, 0.99)})
         if config.training.ear_alone:
             freeze_all_but(self.translator, ())
             ear_of(self.translator.encoder).requires_grad_(True)  # type: ignore[union-attr]
@@ -120,7 +111,7 @@ class Trainer:
         players = [p for p in players if p.requires_grad]
         rate = config.training.learning_rate
         self.players = torch.optim.Adam(players, lr=rate, betas=(0.9, 0.99))
-        self.critic = torch.optim.Adam(critic, lr=rate)
+        self.critic = torch.optim.Adam(self.translator.confusion.parameters(), lr=rate)
         self.clipped = players
         self.objective, self.players, self.critic = self.fabric.setup(objective, self.players, self.critic)
         self.average = Average(self.translator, config.training.ema)
@@ -132,7 +123,7 @@ class Trainer:
             raise UserError(
                 f"'{self.out}' was trained with preset '{config.preset}', not '{self.config.preset}'."
             )
-        for name, part in (("raw", self.translator), ("adversary", self.adversary), ("before", self.memory)):
+        for name, part in (("raw", self.translator), ("before", self.memory)):
             if part is not None:
                 held = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
                 checkpoint.fit(part, held, self.out)
@@ -148,8 +139,6 @@ class Trainer:
             return
         # shared weights are written once for each decoder: whoever reads them needs to know of no sharing
         state = {f"raw.{k}": v.clone() for k, v in self.translator.state_dict().items()}
-        if self.adversary is not None:
-            state |= {f"adversary.{k}": v.clone() for k, v in self.adversary.state_dict().items()}
         if self.memory is not None:
             state |= {f"before.{k}": v for k, v in self.memory.state_dict().items()}
         for name, optimiser in (("players", self.players), ("critic", self.critic)):
@@ -197,7 +186,7 @@ class Trainer:
             while self._share() < 1 and (max_steps is None or self.progress.step < first + max_steps):
                 figures = self.step(next(batches).to(device), generator)
                 now = time.monotonic()
-                # one clock for all ranks: they stop, and are joined by the adversary, at the same step
+                # one clock for all ranks: they stop at the same step
                 self.progress.minutes = self.fabric.broadcast(start + (now - clock) / 60)
                 self._report(bar, smooth, figures, (self.progress.step - first) / (now - clock))
                 if now - saved > save_every_s:
@@ -212,7 +201,7 @@ class Trainer:
     def step(self, batch: object, generator: torch.Generator) -> dict[str, float]:
         for group in self.players.param_groups:
             group["lr"] = self._rate()
-        loss, classifier, figures = self.objective(batch, generator, self._share())
+        loss, classifier, figures = self.objective(batch, generator)
         figures["loss"] = float(loss.detach())
         if not math.isfinite(figures["loss"]):
             raise UserError(

@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from export.native_weights import decoder_weights, encoder_weights  # noqa: E402
+from export.native_weights import encoder_weights, packed  # noqa: E402
 from export.probe import test_signal as made_up_tune  # noqa: E402
 from realtime.engines.live.kernel import NativePart  # noqa: E402
 from realtime.engines.live.weights import DecoderWeights, EncoderWeights  # noqa: E402
@@ -50,10 +50,8 @@ class Model:
         self.decoder.level.weight.mul_(6)
         self.hop = self.config.hop
         self.encoder_weights = EncoderWeights.from_safetensors(encoder_weights(self.encoder, self.config))
-        layout = dataclasses.asdict(self.config.encoder.layout)
-        self.decoder_weights = DecoderWeights.from_safetensors(
-            decoder_weights(self.decoder, layout, self.config.sample_rate)
-        )
+        written = self.decoder.native_weights(self.config.sample_rate, self.config.pitch_layout)[""]
+        self.decoder_weights = DecoderWeights.from_safetensors(packed(written))
         self.channels = self.config.latent_channels
 
     def heard(self, audio: np.ndarray) -> np.ndarray:

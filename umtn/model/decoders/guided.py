@@ -9,24 +9,24 @@ to be listened to. The tones have the right pitches; attack, breath, beating and
 """
 
 import math
-from typing import List, Tuple, overload
+from typing import Dict, List, Tuple
 
 import torch
 from torch import Tensor
 
 from umtn.model.companding import Emphasis, mulaw_encode
 from umtn.model.config import PitchLatent
-from umtn.model.decoders.base import Decoder
+from umtn.model.decoders.base import Answer, Losses, NativeWeights, SampledDecoder
 from umtn.model.decoders.harmonic import LiveDecoder
 from umtn.model.decoders.wavenet import WaveNetDecoder
-from umtn.model.pitch_encoder import mouth, opened
+from umtn.model.pitch_encoder import mouth, mouth_weights, opened
 
-__all__ = ["GuidedDecoder", "net_of"]
+__all__ = ["GuidedDecoder"]
 
 DRIVE = 2.0  # emphasised sound is quieter: so much louder it goes through mu-law
 
 
-class GuidedDecoder(Decoder):
+class GuidedDecoder(SampledDecoder):
     """latent_BDT (PitchLatent) and uniform noise -> audio_B1N. `guide` came trained and stays as it is."""
 
     def __init__(
@@ -54,6 +54,64 @@ class GuidedDecoder(Decoder):
     @property
     def receptive_field(self) -> float:
         return math.inf
+
+    @property
+    def reads_pitches(self) -> bool:
+        return True
+
+    @property
+    def tones(self) -> LiveDecoder:
+        return self.guide
+
+    @property
+    def net(self) -> WaveNetDecoder:
+        return self.wavenet
+
+    @torch.jit.unused
+    def training_loss(self, z_BDT: Tensor, answer: Answer, losses: Losses) -> Tensor:
+        """Nats a sample, told the past and the guide beside the truth."""
+        with losses.mixed(z_BDT):
+            told = self.told(z_BDT, self.mouth.init_state(len(z_BDT)))[0].float()
+        classes, guide = (self.sound_classes(x) for x in (answer.sound, answer.guide))
+        return losses.of_samples(self.wavenet, told, classes, guide, answer.weight)
+
+    @torch.jit.unused
+    def share_with(self, first: "GuidedDecoder") -> None:
+        """The mouth, and of the net what WaveNets share; the guide stays its own."""
+        self.mouth = first.mouth
+        self.wavenet.share_with(first.wavenet)
+
+    @torch.jit.unused
+    def native_weights(self, rate: int, layout: PitchLatent | None) -> Dict[str, NativeWeights]:
+        """Of `guide`, of `mouth`, and of the net."""
+        assert layout is not None
+        own = self.wavenet.native_weights(rate, layout)[""]
+        told = {"kind": "live", "emphasis": self.emphasis.amount, "drive": self.drive}
+        return {
+            "guide": self.guide.native_weights(rate, layout)[""],
+            "mouth": NativeWeights(*mouth_weights(self.mouth, layout), beside_ear=True),
+            "": own._replace(about={**own.about, "guide": told}),
+        }
+
+    @torch.jit.unused
+    def hears(self, latent_BDT: Tensor) -> Tuple[Tensor, Tensor | None, Tensor | None]:
+        state, pieces = self.init_state(len(latent_BDT)), []
+        for frame in latent_BDT.split(1, dim=2):
+            *heard, state = self.hear(frame, state)
+            pieces.append(heard)
+        z, tones, classes = (torch.cat(part, dim=-1) for part in zip(*pieces, strict=True))
+        return z, tones, classes
+
+    @torch.jit.unused
+    def sound_classes(self, audio_BN: Tensor, off: float = 0.0) -> Tensor:
+        lifted, _ = self.emphasis.lift(audio_BN, audio_BN.new_zeros(len(audio_BN), 1))
+        return mulaw_encode(self.drive * (lifted + off if off else lifted), self.wavenet.classes)
+
+    @torch.jit.unused
+    def sound_of(self, drawn_BN: Tensor, state: List[Tensor]) -> Tuple[Tensor, List[Tensor]]:
+        before = state[0] if state else drawn_BN.new_zeros(len(drawn_BN), 1)
+        audio, last = self.emphasis.settle(drawn_BN / self.drive, before)
+        return audio, [last]
 
     @torch.jit.export
     def init_state(self, streams: int) -> List[Tensor]:
@@ -101,12 +159,3 @@ class GuidedDecoder(Decoder):
         new.append(last)
         new.extend(rings)
         return audio.unsqueeze(1), new
-
-
-@overload
-def net_of(decoder: WaveNetDecoder | GuidedDecoder) -> WaveNetDecoder: ...
-@overload
-def net_of(decoder: Decoder) -> Decoder: ...
-def net_of(decoder: Decoder) -> Decoder:
-    """The net that draws: a guided decoder's; any other decoder is its own."""
-    return decoder.wavenet if isinstance(decoder, GuidedDecoder) else decoder

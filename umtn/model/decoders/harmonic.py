@@ -5,20 +5,21 @@ and partial holds the instrument's timbre over the keyboard, the net bends it ov
 are bands of noise. No sample loop: one network step per hop.
 """
 
+import dataclasses
 import math
-from typing import List, Tuple
+from typing import Dict, List, Tuple
 
 import torch
 from torch import Tensor, nn
 
 from umtn.model.config import PitchLatent
-from umtn.model.decoders.base import Decoder
+from umtn.model.decoders.base import Answer, Decoder, Losses, NativeWeights
 from umtn.model.decoders.noise import NoiseBank
 from umtn.model.decoders.oscillators import OscillatorBank
 from umtn.model.layers import CausalConv1d, PitchGRU, split_latent
-from umtn.model.streaming import Pointwise, StreamingSequential
+from umtn.model.streaming import Pointwise, StreamingSequential, parameters
 
-__all__ = ["LiveDecoder"]
+__all__ = ["LiveDecoder", "live_of"]
 
 
 class LiveDecoder(Decoder):
@@ -79,6 +80,47 @@ class LiveDecoder(Decoder):
     @property
     def receptive_field(self) -> float:
         return math.inf
+
+    @property
+    def reads_pitches(self) -> bool:
+        return True
+
+    @torch.jit.unused
+    def training_loss(self, z_BDT: Tensor, answer: Answer, losses: Losses) -> Tensor:
+        """Of the spectrum that its controls would give: nothing is synthesised."""
+        with losses.mixed(z_BDT):
+            amplitude, semitones, gains, _ = self.controls(z_BDT, self.init_state(len(z_BDT)))
+        return losses.of_controls(self, amplitude.float(), semitones.float(), gains.float(), answer)
+
+    @torch.jit.unused
+    def native_weights(self, rate: int, layout: PitchLatent | None) -> Dict[str, NativeWeights]:
+        """Its parameters and the tables of its banks."""
+        assert layout is not None
+        bank, noise = self.oscillators, self.noise
+        tables = {
+            "oscillators.f0": bank.f0,
+            "oscillators.multiples": bank.multiples,
+            "oscillators.offsets": bank.offsets,
+            "oscillators.weights": bank.weights,
+            "oscillators.audible": bank.audible,
+            "noise.filters": noise.filters,
+        }
+        about = {
+            "kind": "live",
+            "rate": rate,
+            "hop": self.hop,
+            "layout": dataclasses.asdict(layout),
+            "latent_channels": self.latent_channels,
+            "hidden": self.memory.hidden,
+            "partials": self.partials,
+            "bands": noise.bands,
+            "voices": bank.voices,
+            "sounding": bank.sounding,
+            "silent": self.silent,
+            "stride": self.stride,
+        }
+        tensors = parameters(self) | {name: value.contiguous() for name, value in tables.items()}
+        return {"": NativeWeights(tensors, {"decoder": about}, beside_ear=True)}
 
     @torch.jit.export
     def init_state(self, streams: int) -> List[Tensor]:
@@ -163,3 +205,10 @@ class LiveDecoder(Decoder):
         breath, after = self.noise.run(gains, noise_B1N, state[first + 3 :])
         new.extend(after)
         return tones + breath, new
+
+
+def live_of(decoder: nn.Module) -> LiveDecoder:
+    """The decoder, known to be one of these; TypeError where it is not."""
+    if not isinstance(decoder, LiveDecoder):
+        raise TypeError(f"a `live` decoder was wanted, not {type(decoder).__name__}")
+    return decoder

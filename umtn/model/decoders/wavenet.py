@@ -7,14 +7,16 @@ its guide, else the noise of its draws rings on in it.
 Legend: L layer, R residual, S skip, A classes, N sample, T latent frame.
 """
 
-from typing import Any, Callable, List, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from umtn.model.companding import leaning, mulaw_decode
-from umtn.model.decoders.base import Decoder
+from umtn.model.companding import leaning, mulaw_decode, mulaw_encode
+from umtn.model.decoders.base import Answer, Losses, NativeWeights, SampledDecoder
+from umtn.model.pitch_encoder import PitchLatent
+from umtn.model.streaming import parameters, smallest
 
 __all__ = ["WaveNetDecoder", "draw"]
 
@@ -31,7 +33,7 @@ def draw(logits_BA: Tensor, uniform_B: Tensor, temperature: Tensor) -> Tensor:
     return passed.sum(dim=1).clamp(min=1, max=logits_BA.shape[1] - 1)
 
 
-class WaveNetDecoder(Decoder):
+class WaveNetDecoder(SampledDecoder):
     """latent_BDT and uniform noise -> audio_B1N (Mor et al. 2018, section 3.2; van den Oord et al. 2016).
 
     State: the last class, leaning if guided (0 = silence, so that a zero state starts from silence), the ring position,
@@ -78,6 +80,52 @@ class WaveNetDecoder(Decoder):
     @property
     def receptive_field(self) -> float:
         return float("inf")  # through its own samples
+
+    @property
+    def net(self) -> "WaveNetDecoder":
+        return self
+
+    @torch.jit.unused
+    def training_loss(self, z_BDT: Tensor, answer: Answer, losses: Losses) -> Tensor:
+        """Nats a sample, told the past."""
+        classes = mulaw_encode(answer.sound, self.classes)
+        return losses.of_samples(self, z_BDT, classes, None, answer.weight)
+
+    @torch.jit.unused
+    def share_with(self, first: "WaveNetDecoder") -> None:
+        """All but the biases of the conditioning, which say in every layer whose voice it is."""
+        self.embed, self.dilated, self.output = first.embed, first.dilated, first.output
+        self.head, self.classify = first.head, first.classify
+        self.condition.weight = first.condition.weight
+
+    @torch.jit.unused
+    def native_weights(self, rate: int, layout: PitchLatent | None) -> Dict[str, NativeWeights]:
+        """Its parameters, in 16 bits where they lose nothing."""
+        blocks = self.dilations.count(1)
+        about = {
+            "hop": self.hop,
+            "latent_channels": self.latent_channels,
+            "kind": "wavenet",
+            "blocks": blocks,
+            "layers": len(self.dilations) // blocks,
+            "residual": self.residual,
+            "skip": self.skip,
+            "classes": self.classes,
+        }
+        tensors = {name: smallest(value) for name, value in parameters(self).items()}
+        return {"": NativeWeights(tensors, {"decoder": about}, beside_ear=False)}
+
+    @torch.jit.unused
+    def hears(self, latent_BDT: Tensor) -> Tuple[Tensor, Tensor | None, Tensor | None]:
+        return latent_BDT, None, None
+
+    @torch.jit.unused
+    def sound_classes(self, audio_BN: Tensor, off: float = 0.0) -> Tensor:
+        return mulaw_encode(audio_BN + off if off else audio_BN, self.classes)
+
+    @torch.jit.unused
+    def sound_of(self, drawn_BN: Tensor, state: List[Tensor]) -> Tuple[Tensor, List[Tensor]]:
+        return drawn_BN, []
 
     @torch.jit.unused
     def before(self, classes_BN: Tensor) -> Tensor:
