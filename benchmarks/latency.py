@@ -35,6 +35,7 @@ def latency(
     """
     from realtime.audio.process import run_audio
     from realtime.shared.memory import SharedState
+    from realtime.shared.messages import Ready
 
     with jack_server(block):
         shared = SharedState.create()
@@ -48,9 +49,9 @@ def latency(
         process.start()
         theirs.close()
         try:
-            kind, info = ours.recv()
-            if kind != "ready":
-                raise UserError(str(info))
+            info = ours.recv()
+            if not isinstance(info, Ready):
+                raise UserError(str(getattr(info, "sentence", info)))
             with Probe(None) as probe:
                 await_ports(probe)
                 time.sleep(SETTLE_S + impulses * IMPULSE_EVERY_S)
@@ -72,10 +73,10 @@ def _split(
         raise UserError(f"{len(sent)} impulses were sent, but only {len(delays)} came back")
     measured = int(np.median(delays))
     ms = 1000.0 / RATE_HZ
-    split = info["latency_ms"]
+    split = info.latency_ms
     resampler, model, slack = split["resampler"], split["model"], split["slack"]
     return {
-        "block": info["block"],
+        "block": info.block,
         "impulses": len(delays),
         "port_to_port_frames": measured,
         "spread_frames": int(max(delays) - min(delays)),
@@ -88,5 +89,5 @@ def _split(
             "model and its block": model,
         },
         "total_ms": round((measured + sum(driver)) * ms, 3),
-        "shown_ms": info["latency"],
+        "shown_ms": dict(info.latency),
     }

@@ -18,6 +18,7 @@ from realtime.control.terminal.view import TerminalView, end_line, start_lines
 from realtime.shared.audio_config import AudioConfig, names_a_file
 from realtime.shared.interrupts import release_interrupts
 from realtime.shared.memory import SharedState
+from realtime.shared.messages import Ready
 from realtime.surfaces import Surfaces, Wanted
 from umtn.errors import UserError
 
@@ -102,9 +103,10 @@ class Performance:
                 self.surfaces.tick()
                 self.view.update()
 
-    def _announce(self, info: dict[str, Any]) -> None:
-        self.namespace.told(info)
-        self.view.engine = str(info.get("engine", ""))
+    def _announce(self, info: Ready) -> None:
+        self.namespace.told(info.bundle)
+        self.namespace.slack = info.slack_blocks
+        self.view.engine = info.bundle.engine
         for line in start_lines(info, self.surfaces.lines(sys.stdout.isatty())):
             self.view.note(line)
         self.surfaces.play(lambda: self._interrupt(signal.SIGINT, None))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from realtime.recording.sound_writers import FileRecorder
 from realtime.shared.memory import PARAMETER_INDEX, STATUS_INDEX, SharedState
 from realtime.shared.scheduling import flush_denormals, raise_thread
 
-__all__ = ["Source", "Timing", "Worker"]
+__all__ = ["Source", "Timing", "Worker", "Xruns"]
 
 
 # How long things took, cheap enough for the audio thread.
@@ -71,6 +71,39 @@ PEAK_SECONDS = 2.0
 XRUNS_KEPT = 1000
 
 
+@dataclass
+class Xruns:
+    """Blocks that came too late, by who noticed, and when; one block may be noticed twice. The only count there is.
+
+    late: computed too slowly; flagged: the device said so; skipped: a clock went on without us. times: of the last
+    ones, as `time.perf_counter` has it. Written by the audio threads.
+    """
+
+    late: int = 0
+    flagged: int = 0
+    skipped: int = 0
+    times: deque[float] = field(default_factory=lambda: deque(maxlen=XRUNS_KEPT))
+
+    @property
+    def total(self) -> int:
+        return self.late + self.flagged + self.skipped
+
+    def note(self, how: Literal["late", "flagged", "skipped"], blocks: int = 1) -> None:
+        """One more, or `blocks` at once, which are one moment."""
+        if how == "late":
+            self.late += blocks
+        elif how == "flagged":
+            self.flagged += blocks
+        else:
+            self.skipped += blocks
+        self.times.append(time.perf_counter())
+
+    def figures(self) -> dict[str, object]:
+        """What is said at the end."""
+        counts = {"late": self.late, "flagged": self.flagged, "skipped": self.skipped}
+        return {"xruns": self.total, **counts, "xrun_times": list(self.times)}
+
+
 class Source(Protocol):
     """Where a file's samples come from."""
 
@@ -115,8 +148,7 @@ class Worker:
         self.judges_time = paced  # not where someone else knows whether a block came in time
         self.finished = self.fade_out = False
         self.blocks = self.samples = self.failures = self.block_length = 0
-        self.late = self.flagged = self.skipped = 0  # blocks: ours, the device's flag, its clock
-        self.xrun_times: deque[float] = deque(maxlen=XRUNS_KEPT)
+        self.xruns = Xruns()
         self.last_failure = ""
         self.load = 0.0
         self._light = False
@@ -131,15 +163,6 @@ class Worker:
     def path(self) -> SignalPath:
         """The signal path that plays."""
         return self.player.path
-
-    @property
-    def xruns(self) -> int:
-        """Blocks that came too late, whoever noticed; one block may be noticed twice."""
-        return self.late + self.flagged + self.skipped
-
-    def note_xrun(self) -> None:
-        """Remember when it was, for whoever asks why."""
-        self.xrun_times.append(time.perf_counter())
 
     def warm_up(self, block: int, times: int = 20) -> None:
         """Run everything once before the clock runs; leaves a fresh path."""
@@ -214,8 +237,7 @@ class Worker:
         self._light = load > self.load  # a call with the model in it is often followed by one without
         self.load += (load - self.load) * 0.02
         if self.judges_time and load > 1.0:
-            self.late += 1
-            self.note_xrun()
+            self.xruns.note("late")
         self._remember_peak(load, n)
         self._end(n)
         self._publish(n)
@@ -242,7 +264,7 @@ class Worker:
         s, at, path = self._status, STATUS_INDEX, self.path
         s[at["load"]] = self.load
         s[at["load_max"]] = max(self._peaks)
-        s[at["xruns"]] = self.xruns
+        s[at["xruns"]] = self.xruns.total
         s[at["level_in_db"]] = path.meter_in.level_db
         s[at["level_out_db"]] = path.meter_out.level_db
         s[at["domain"]] = path.domain
@@ -262,15 +284,11 @@ class Worker:
         lost = (self._file.lost if self._file else 0) + self.recorder.lost
         return {
             "seconds": round(self.samples / self.path.rate_hz, 3),
-            "xruns": self.xruns,
-            "late": self.late,
-            "flagged": self.flagged,
-            "skipped": self.skipped,
+            **self.xruns.figures(),
             "resets": self.player.resets,
             "input_repairs": self.player.input_repairs,
             "failures": self.failures,
             "last_failure": self.last_failure,
             "recording_lost": lost,
-            "xrun_times": list(self.xrun_times),
             **self.timing.figures(),
         }

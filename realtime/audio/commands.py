@@ -2,17 +2,16 @@
 
 Threading model: everything here runs in the audio process's main thread.
 
-    control -> audio   ("record", path | "" | None)   begin; "" = a name with the date; None = stop
-                       ("load", path)
-    audio -> control   ("recording", {"path", "unsaved"})      began
-                       ("recorded", {"path", "seconds", "lost", "error"})
-                       ("record-failed", sentence)
-                       ("swapped", what describe() says and latency_ms)
-                       ("load-failed", sentence)
+    Record         -> Recording, then Recorded; or RecordFailed
+    StopRecording  -> Recorded
+    Load           -> Swapped or LoadFailed
+
+What they hold: realtime/shared/messages.py.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from importlib import metadata
 from multiprocessing.connection import Connection
@@ -25,12 +24,23 @@ from realtime.audio.render_ahead import BLOCKS_AHEAD
 from realtime.recording.recorder import Tape
 from realtime.recording.take_files import default_name
 from realtime.shared.audio_config import AudioConfig
+from realtime.shared.messages import (
+    FromAudio,
+    Load,
+    LoadFailed,
+    Record,
+    Recorded,
+    RecordFailed,
+    Recording,
+    StopRecording,
+)
 from umtn.errors import UserError
 
 __all__ = ["Commands"]
 
 CLOSE_S = 10.0
-Send = Callable[[tuple[str, Any]], None]
+Send = Callable[[FromAudio], None]
+_log = logging.getLogger(__name__)
 
 
 class Commands:
@@ -61,23 +71,29 @@ class Commands:
         """Wait that long for messages and obey them; False once there is nobody left to talk to."""
         try:
             if conn.poll(seconds):
-                self.obey(*conn.recv())
+                self.obey(conn.recv())
         except (OSError, EOFError):
             return False
         return True
 
-    def obey(self, kind: str, content: Any) -> None:
-        if kind == "record" and content is None:
+    def obey(self, message: object) -> None:
+        """A `ToAudio`; anything else is left alone."""
+        if isinstance(message, StopRecording):
             self._stop_recording()
-        elif kind == "record":
-            self.record(str(content))
-        elif kind == "load" and (refusal := self._loader.start(Path(content))):
-            self._send(("load-failed", refusal))
+        elif isinstance(message, Record):
+            self.record(message.path)
+        elif isinstance(message, Load):
+            if refusal := self._loader.start(Path(message.path)):
+                self._send(LoadFailed(refusal))
+        else:
+            _log.warning(
+                "control sent a %s, which audio does not know; it is ignored", type(message).__name__
+            )
 
     def record(self, name: str) -> None:
         """Begin; whatever is wrong is one sentence to control."""
         if self._tape is not None:
-            self._send(("record-failed", f"{self._tape.path} is still being recorded; stop it first"))
+            self._send(RecordFailed(f"{self._tape.path} is still being recorded; stop it first"))
             return
         worker = self._worker
         try:
@@ -90,7 +106,7 @@ class Commands:
                 late=self._late,
             )
         except UserError as error:
-            self._send(("record-failed", str(error)))
+            self._send(RecordFailed(str(error)))
             return
         self._tape = worker.recorder.tape = tape
         self._told = False
@@ -120,15 +136,14 @@ class Commands:
             return
         if tape.started and not self._told:
             self._told = True
-            self._send(("recording", {"path": str(tape.path), "unsaved": sorted(tape.unsaved)}))
+            self._send(Recording(str(tape.path), tuple(sorted(tape.unsaved))))
         if tape.done and tape.join(0.0):
             self._finish(tape)
 
     def _finish(self, tape: Tape) -> None:
         self._tape = self._worker.recorder.tape = None
         seconds = tape.frames / self._worker.path.rate_hz
-        content = {"path": str(tape.path), "seconds": seconds, "lost": tape.lost, "error": tape.error}
-        self._send(("recorded", content))
+        self._send(Recorded(str(tape.path), seconds, tape.lost, tape.error))
 
     def close(self) -> None:
         """The sound is over: complete the file."""

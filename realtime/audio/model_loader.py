@@ -23,6 +23,7 @@ from realtime.dsp.model_crossfade import Incoming
 from realtime.dsp.signal_path import SignalPath
 from realtime.engines import Engine, load_engine
 from realtime.recording.snapshot import Plan, polite
+from realtime.shared.messages import LoadFailed, PlayingBundle, Swapped
 from realtime.shared.scheduling import step_back
 
 __all__ = ["FileHash", "Loader", "describe", "free", "same_again"]
@@ -81,25 +82,25 @@ class FileHash:
         return self._text
 
 
-def describe(path: SignalPath, bundle: Path) -> dict[str, Any]:
+def describe(path: SignalPath, bundle: Path) -> PlayingBundle:
     """What is told about a bundle that plays."""
     manifest = path.engine.manifest
-    return {
-        "engine": path.engine.name,
-        "engine_choice": str(getattr(path.engine, "choice", "")),
-        "engine_hint": path.engine.hint,
-        "bundle": manifest.name,
-        "bundle_path": str(bundle),
-        "domains": [domain.id for domain in manifest.domains],
-        "latent_channels": manifest.latent_channels,
-        "model_rate": manifest.sample_rate,
-        "model_block": manifest.block,
-        "room": None if path.room is None else [path.room.encoder, path.room.decoder],
-        "can_transpose": path.can_transpose,
-        "has_temperature": any(
+    return PlayingBundle(
+        name=manifest.name,
+        path=str(bundle),
+        engine=path.engine.name,
+        engine_choice=str(getattr(path.engine, "choice", "")),
+        engine_hint=path.engine.hint,
+        domains=tuple(domain.id for domain in manifest.domains),
+        latent_channels=manifest.latent_channels,
+        model_rate=manifest.sample_rate,
+        model_block=manifest.block,
+        room=path.room,
+        can_transpose=path.can_transpose,
+        has_temperature=any(
             port.name == "temperature" for graph in manifest.graphs.values() for port in graph.inputs
         ),
-    }
+    )
 
 
 def same_again(engine: Engine) -> dict[str, str]:
@@ -151,8 +152,8 @@ class Loader:
         self._thread.start()
         return None
 
-    def poll(self) -> list[tuple[str, Any]]:
-        """Messages (kind, content) since the last call; also frees what no longer plays."""
+    def poll(self) -> list[Swapped | LoadFailed]:
+        """Messages since the last call; also frees what no longer plays."""
         if self._worker.retired:
             gone = [self._worker.retired.popleft()]
             threading.Thread(target=_let_go, args=(gone,), name="free", daemon=True).start()
@@ -163,17 +164,17 @@ class Loader:
             return self._swapped(self._waiting)
         return []
 
-    def _loaded(self) -> list[tuple[str, Any]]:
+    def _loaded(self) -> list[Swapped | LoadFailed]:
         result, self._result = self._result, None
         if isinstance(result, Incoming):
             self._waiting = self._worker.incoming = result
             return []
-        return [("load-failed", f"{result}; {self.bundle.name} plays on")]
+        return [LoadFailed(f"{result}; {self.bundle.name} plays on")]
 
-    def _swapped(self, incoming: Incoming) -> list[tuple[str, Any]]:
+    def _swapped(self, incoming: Incoming) -> list[Swapped | LoadFailed]:
         assert self._waiting_hash is not None
         self.bundle, self.hash, self._waiting = self._wanted, self._waiting_hash, None
-        return [("swapped", describe(incoming.path, self.bundle))]
+        return [Swapped(describe(incoming.path, self.bundle))]
 
     # In the thread "loader"
 

@@ -18,6 +18,7 @@ import sys  # noqa: E402
 import threading  # noqa: E402
 import time  # noqa: E402
 from contextlib import ExitStack, suppress  # noqa: E402
+from dataclasses import replace  # noqa: E402
 from multiprocessing import parent_process  # noqa: E402
 from multiprocessing.connection import Connection  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -46,6 +47,7 @@ from realtime.shared.audio_config import (  # noqa: E402
 )
 from realtime.shared.latency_store import stored_loop_ms  # noqa: E402
 from realtime.shared.memory import SharedState, SharedStateError  # noqa: E402
+from realtime.shared.messages import Done, Failed, FromAudio, Ready, Swapped  # noqa: E402
 from realtime.shared.places import folder_sentence  # noqa: E402
 from realtime.shared.scheduling import (  # noqa: E402
     flush_denormals,
@@ -66,26 +68,26 @@ SWITCH_INTERVAL = 0.00005  # s: how long the model's thread may keep the callbac
 
 
 def run_audio(config: AudioConfig, shared_name: str, conn: Connection) -> None:
-    """Target of the spawned process. Sends ("ready", info), ("error", sentence), last ("done", stats)."""
+    """Target of the spawned process. Sends `Ready` or `Failed`, then what commands.py lists, last `Done`."""
     stop = _StopSignals()
     try:
         shared = SharedState.attach(shared_name)
         with _Session(config, shared, conn) as session:
-            _send(conn, ("ready", session.info()))
+            _send(conn, session.ready())
             session.play(stop, shared)
         if error := session.error():
-            _send(conn, ("error", error))
-        _send(conn, ("done", session.figures()))
+            _send(conn, Failed(error))
+        _send(conn, Done(session.figures()))
         shared.close()
     except (UserError, BundleError, SharedStateError) as error:
-        _send(conn, ("error", str(error)))
+        _send(conn, Failed(str(error)))
     except Exception as error:  # never a traceback on stage; the kind of error helps whoever reads the report
-        _send(conn, ("error", f"the audio process failed ({type(error).__name__}: {error})"))
+        _send(conn, Failed(f"the audio process failed ({type(error).__name__}: {error})"))
     finally:
         conn.close()
 
 
-def _send(conn: Connection, message: tuple[str, Any]) -> None:
+def _send(conn: Connection, message: FromAudio) -> None:
     with suppress(OSError, ValueError):  # the parent may be gone; the music is not
         conn.send(message)
 
@@ -177,10 +179,9 @@ class _Session:
         ahead = with_device and config.slack > 0
         self._commands = Commands(config, self.worker, self._tell, ahead, self._late)
 
-    def _tell(self, message: tuple[str, Any]) -> None:
-        kind, content = message
-        if kind == "swapped":
-            message = kind, {**content, **self._latency()}
+    def _tell(self, message: FromAudio) -> None:
+        if isinstance(message, Swapped):
+            message = replace(message, **self._latency())
         _send(self._conn, message)
 
     def _find_devices(self, file: Path | None, record: str | None) -> None:
@@ -244,21 +245,21 @@ class _Session:
                 f"({str(error).split(':')[0]}); is another program using it? --list shows the devices"
             ) from None
 
-    def info(self) -> dict[str, Any]:
+    def ready(self) -> Ready:
         """What the start-up line tells."""
         granted, advice = self._rights
-        return {
-            "granted": [*granted, *(["denormals off"] if flush_denormals() else [])],
-            "advice": advice,
-            "input": self._input.name if self._input else str(sound_path(self._config.input)) + self._heard,
-            "output": self._output.name if self._output else self._config.output,
-            "kept": str(self._recorder.kept or "") if self._recorder else "",
-            "rate": self._rate,
-            "block": self.worker.block_length or self._config.block,
-            "slack_blocks": self._config.slack if self._input or self._output else None,
+        return Ready(
+            bundle=describe(self.worker.path, Path(self._config.bundle)),
+            input=self._input.name if self._input else str(sound_path(self._config.input)) + self._heard,
+            output=self._output.name if self._output else self._config.output,
+            kept=str(self._recorder.kept or "") if self._recorder else "",
+            rate=self._rate,
+            block=self.worker.block_length or self._config.block,
+            slack_blocks=self._config.slack if self._input or self._output else None,
+            granted=(*granted, *(["denormals off"] if flush_denormals() else [])),
+            advice=tuple(advice),
             **self._latency(),
-            **describe(self.worker.path, Path(self._config.bundle)),
-        }
+        )
 
     def _latency(self) -> dict[str, dict[str, float]]:
         """latency: the three that are shown; latency_ms: the last one's parts; all in ms."""

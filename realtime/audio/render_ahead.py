@@ -24,6 +24,7 @@ from time import perf_counter
 
 import numpy as np
 
+from realtime.audio.block_processor import Xruns
 from realtime.dsp.ring_buffer import Ring
 from realtime.shared.scheduling import step_back
 
@@ -47,11 +48,19 @@ def spread(y: np.ndarray, channels: np.ndarray) -> None:
 class Ahead:
     """`block(x, n, out)`: the worker's, `slack` samples later: `blocks` times the longest block so far.
 
-    `late` counts the blocks that were not ready in time, `waits` those that had to be waited for;
+    Blocks that were not ready in time are noted in `xruns`; `waits` counts those that had to be waited for;
     `waited`: whether the last one had to.
     """
 
-    def __init__(self, make: Make, rate_hz: int, longest: int, capture: bool, blocks: int = 1) -> None:
+    def __init__(
+        self,
+        make: Make,
+        rate_hz: int,
+        longest: int,
+        capture: bool,
+        blocks: int = 1,
+        xruns: Xruns | None = None,
+    ) -> None:
         self._make, self._rate, self._capture, self._blocks = make, rate_hz, capture, blocks
         room = (blocks + 3) * longest
         self._in, self._ready = Ring(room), Ring(room)
@@ -60,8 +69,9 @@ class Ahead:
         self._news.acquire()
         self._x = np.zeros(longest, np.float32)
         self._out = np.zeros(longest, np.float32)
-        self._fall = np.linspace(1.0, 0.0, FADE, dtype=np.float32)
-        self.slack = self.late = self.waits = 0
+        self._fall = np.linspace(1.0, 0.0, FADE, dtype=np.float32)  # from 1 itself: a `Fade` is a bit off it
+        self.xruns = Xruns() if xruns is None else xruns
+        self.slack = self.waits = 0
         self.waited = False
         self._next = 0  # which of the model's samples is to be played next; below 0: silence before the first
         self._last = 0.0
@@ -120,7 +130,8 @@ class Ahead:
         ahead = self._next - self._ready.taken - self._ready.lost  # below 0: the block has become longer
         self._ready.skip(max(0, ahead))
         self._next += n
-        self.late += not ready
+        if not ready:
+            self.xruns.note("late")
         gap = min(n, max(0, -ahead)) if ready else n
         if gap:
             self._gap(y[:gap])

@@ -151,8 +151,7 @@ class SoftwareClock:
             if wait > 0:
                 time.sleep(wait)
             elif -wait > (CLOCK_BLOCKS - 1) * n / self._rate:  # a device would have dropped a block
-                worker.skipped += 1
-                worker.note_xrun()
+                worker.xruns.note("skipped")
                 due -= wait
 
 
@@ -176,7 +175,7 @@ class CallbackStream:
         capture, self._slack = input_device is not None, slack
         self.gathers, self._jack = capture, is_jack(output_device or input_device)
         self._ports: JackPorts | None = None
-        self._ahead = Ahead(worker.block, rate_hz, MAX_CALL, capture, slack) if slack else None
+        self._ahead = Ahead(worker.block, rate_hz, MAX_CALL, capture, slack, worker.xruns) if slack else None
         worker.judges_time = self._ahead is None
         self._raised = False
         self.callback = Timing()
@@ -264,9 +263,6 @@ class CallbackStream:
             raise_thread()
             self._raised = True
         ahead.block(x, n, out)
-        if worker.late != ahead.late:
-            worker.late = ahead.late
-            worker.note_xrun()
 
     def _duplex(self, indata: np.ndarray, outdata: np.ndarray, frames: int, clock: Any, status: Any) -> None:
         self._call(indata[:, self._channel], frames, outdata, clock.inputBufferAdcTime, status)
@@ -295,8 +291,6 @@ class CallbackStream:
         if self._worker.blocks < GRACE:
             return
         if status:
-            self._worker.flagged += 1
-            self._worker.note_xrun()
+            self._worker.xruns.note("flagged")
         elif lost:
-            self._worker.skipped += lost
-            self._worker.note_xrun()
+            self._worker.xruns.note("skipped", lost)

@@ -16,6 +16,18 @@ from realtime.control.namespace import Namespace
 from realtime.dsp.controls import DomainMap
 from realtime.recording.take_files import default_name
 from realtime.shared.audio_config import BUNDLES, find_bundle
+from realtime.shared.messages import (
+    Load,
+    LoadFailed,
+    Ready,
+    Record,
+    Recorded,
+    RecordFailed,
+    Recording,
+    StopRecording,
+    Swapped,
+    ToAudio,
+)
 from umtn.errors import UserError
 
 __all__ = ["RECORD_ENDINGS", "Deck"]
@@ -35,17 +47,17 @@ class Deck:
         self._folder = (folder or Path.cwd()).absolute()
         self._wanted = ""  # what to go on recording if audio has to be started again
         self.recording = ""
-        self.on_swap: list[Callable[[dict[str, Any]], None]] = []
+        self.on_swap: list[Callable[[Swapped], None]] = []
         namespace.actions["record"] = self.record
         namespace.actions["model/load"] = self.load
         namespace.bundles = self.bundles
-        handlers: dict[str, Callable[[Any], None]] = {
-            "ready": self._ready,
-            "recording": self._recording,
-            "recorded": self._recorded,
-            "record-failed": self._refused,
-            "swapped": self._swapped,
-            "load-failed": self._refused,
+        handlers: dict[type, Callable[[Any], None]] = {
+            Ready: self._ready,
+            Recording: self._recording,
+            Recorded: self._recorded,
+            RecordFailed: self._refused,
+            Swapped: self._swapped,
+            LoadFailed: self._refused,
         }
         session.handlers.update(handlers)
 
@@ -55,12 +67,12 @@ class Deck:
             self._wanted = ""
             if not self.recording:
                 return "nothing is being recorded"
-            self._send("record", None)
+            self._send(StopRecording())
             return f"stopping {self.recording}"
         if self.recording:
             raise UserError(f"{self.recording} is still being recorded; send 0 to stop it first")
         path = self._folder / default_name() if argument is True else self.path_of(str(argument))
-        self._send("record", str(path))
+        self._send(Record(str(path)))
         self._wanted = str(path)
         return str(path)
 
@@ -80,7 +92,7 @@ class Deck:
     def load(self, argument: str | bool | None) -> str:
         """Begin to load a bundle, a file or a shipped one's name. ValueError: there is none."""
         path = find_bundle(str(argument)).absolute()
-        self._send("load", str(path))
+        self._send(Load(str(path)))
         return f"loading {path.name}"
 
     def bundles(self) -> list[dict[str, Any]]:
@@ -96,17 +108,17 @@ class Deck:
             for path, load in (shipped | beside).items()
         ]
 
-    def _send(self, kind: str, content: Any) -> None:
-        if not self._session.send(kind, content):
+    def _send(self, message: ToAudio) -> None:
+        if not self._session.send(message):
             raise UserError("audio is not running at this moment; try again when it plays")
 
     def _note(self, sentence: str) -> None:
         self._session.notices.append(sentence)
 
-    def _refused(self, sentence: str) -> None:
-        self._note(sentence)
+    def _refused(self, why: RecordFailed | LoadFailed) -> None:
+        self._note(why.sentence)
 
-    def _ready(self, info: dict[str, Any]) -> None:
+    def _ready(self, _: Ready) -> None:
         """Audio plays, perhaps again: then go on recording, to another file."""
         config = self._session.config
         if getattr(config, "record", None) is not None:
@@ -114,42 +126,44 @@ class Deck:
             self._session.config = dataclasses.replace(config, record=None)
         elif self._wanted or self.recording:
             self.recording = ""
-            self._session.send("record", self._wanted)
+            self._session.send(Record(self._wanted))
 
-    def _recording(self, content: dict[str, Any]) -> None:
-        self.recording = content["path"]
+    def _recording(self, begun: Recording) -> None:
+        self.recording = begun.path
         self._wanted = self._wanted or self.recording
         self._note(f"recording to {self.recording}")
-        if content["unsaved"]:
-            parts = ", ".join(content["unsaved"])
+        if begun.unsaved:
+            parts = ", ".join(begun.unsaved)
             self._note(
                 f"it can be heard, but not rendered again to the sample: the state of {parts} is not kept"
             )
 
-    def _recorded(self, content: dict[str, Any]) -> None:
+    def _recorded(self, take: Recorded) -> None:
         self.recording = self._wanted = ""
-        lost = f", {content['lost']} samples were lost to a slow disk" if content["lost"] else ""
-        told = f"recorded {content['seconds']:.1f} s to {content['path']}{lost}"
-        self._note(f"{content['error']}; {told}" if content["error"] else told)
+        lost = f", {take.lost} samples were lost to a slow disk" if take.lost else ""
+        told = f"recorded {take.seconds:.1f} s to {take.path}{lost}"
+        self._note(f"{take.error}; {told}" if take.error else told)
 
-    def _swapped(self, content: dict[str, Any]) -> None:
+    def _swapped(self, swapped: Swapped) -> None:
         """Another bundle plays: a restart shall load it too, and the addresses are its own."""
-        session, space = self._session, self._namespace
-        old = tuple(session.info.get("domains", space.domains))
-        channels = int(content["latent_channels"])
-        same = channels == session.info.get("latent_channels", channels)
-        session.info.update(content)
-        session.config = dataclasses.replace(session.config, bundle=content["bundle_path"])
-        domains = tuple(content["domains"])
+        session, space, new = self._session, self._namespace, swapped.bundle
+        info = session.info or Ready()
+        domains, channels = new.domains, new.latent_channels
+        old = info.bundle.domains or tuple(space.domains)
+        same = channels == (info.bundle.latent_channels or channels)
+        session.info = dataclasses.replace(
+            info, bundle=new, latency=swapped.latency, latency_ms=swapped.latency_ms
+        )
+        session.config = dataclasses.replace(session.config, bundle=new.path)
         map_ = DomainMap(old, domains, same)
         if not map_.identity:
             map_.rewrite(space.shared.parameters)
-        space.told(content)
+        space.told(new)
         if domains != tuple(space.domains) or not same:
             space.redomain(domains, channels)
-        self._note(f"{content['bundle']} plays now: {', '.join(domains)}")
+        self._note(f"{new.name} plays now: {', '.join(domains)}")
         for tell in self.on_swap:
-            tell(content)
+            tell(swapped)
 
 
 def _bundles_in(folder: Path) -> list[Path]:

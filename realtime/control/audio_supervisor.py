@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -25,6 +26,7 @@ from multiprocessing import connection, parent_process
 from typing import Any, Literal
 
 from realtime.shared.memory import SharedState, SharedStateError
+from realtime.shared.messages import Done, Failed, FromAudio, Ready, ToAudio
 from umtn.errors import UserError
 
 __all__ = ["AUDIO_TARGET", "Ending", "Session", "deaf_to_interrupts", "main"]
@@ -72,7 +74,7 @@ def main(target: str, config: Any, shared_name: str, conn: connection.Connection
 
 def _tell(conn: connection.Connection, sentence: str) -> None:
     with contextlib.suppress(OSError):
-        conn.send(("error", sentence))
+        conn.send(Failed(sentence))
 
 
 def _watch(shared_name: str) -> None:
@@ -104,6 +106,7 @@ START_S = 60.0
 STOP_S = 10.0
 BACKOFF_S = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # waits before the tries within one minute
 MINUTE_S = 60.0
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -119,8 +122,8 @@ class Session:
     """One performance: one shared memory, one audio process after another if need be.
 
     hang_s: seconds without a heartbeat after which audio counts as hung. restartable: False where a restart
-    would overwrite the file that is being recorded. handlers: who is told what audio says, by its kind ("ready",
-    "notice" and what commands.py lists), from `poll`.
+    would overwrite the file that is being recorded. handlers: who is told what audio says, by the class of the
+    message (realtime/shared/messages.py), from `poll`. info: what audio said when it was ready, None before.
     """
 
     def __init__(
@@ -133,10 +136,10 @@ class Session:
     ) -> None:
         self.config = config
         self.shared = shared
-        self.info: dict[str, Any] = {}
+        self.info: Ready | None = None
         self.ending: Ending | None = None
         self.notices: deque[str] = deque(maxlen=100)
-        self.handlers: dict[str, Callable[[Any], None]] = {}
+        self.handlers: dict[type, Callable[[Any], None]] = {}
         self.restarts = 0
         self._target, self._hang_s, self._restartable = target, hang_s, restartable
         self._context = multiprocessing.get_context("spawn")
@@ -179,21 +182,21 @@ class Session:
         left_s = self.config.seconds - (time.monotonic() - self._ready_at)
         return dataclasses.replace(self.config, seconds=max(left_s, 0.1))
 
-    def send(self, kind: str, content: Any) -> bool:
+    def send(self, message: ToAudio) -> bool:
         """Tell the audio process something that is no parameter; False if it is not there to hear it."""
         conn = self._conn
         if conn is None or self._state != "playing":
             return False
         try:
             with self._sending:
-                conn.send((kind, content))
+                conn.send(message)
         except (OSError, ValueError):
             return False
         return True
 
-    def wait_ready(self) -> dict[str, Any]:
+    def wait_ready(self) -> Ready | None:
         """Poll until audio plays; UserError carries the sentence if it could not start."""
-        while self.ending is None and not self.info:
+        while self.ending is None and self.info is None:
             self.poll(0.05)
         if self.ending is not None and self.ending.code:
             raise UserError(self.ending.sentence)
@@ -250,34 +253,36 @@ class Session:
     def _receive(self) -> None:
         try:
             while self._conn is not None and self._conn.poll():
-                kind, content = self._conn.recv()
-                self._handle(kind, content)
+                self._handle(self._conn.recv())
         except Exception:
             if self._conn is not None:
                 self._conn.close()
             self._conn = None
 
-    def _handle(self, kind: str, content: Any) -> None:
-        if kind == "ready":
+    def _handle(self, message: object) -> None:
+        if not isinstance(message, FromAudio):
+            _log.warning(
+                "audio sent a %s, which control does not know; it is ignored", type(message).__name__
+            )
+            return
+        if isinstance(message, Ready):
             self._ready_at = self._ready_at if self.info else time.monotonic()
-            self.info = dict(content)
+            self.info = message
             if self._state == "starting" and self.restarts:
                 lost_s = time.monotonic() - self._lost_at
                 self.notices.append(f"audio plays again after {lost_s:.2f} s, with the same parameters")
             self._state, self._beat_at, self._beat = "playing", time.monotonic(), self.shared.heartbeat
-        elif kind == "done":
-            self._stats = dict(content or {})
+        elif isinstance(message, Done):
+            self._stats = dict(message.figures)
             if not self._error:  # else the process ended because something failed: see _died
                 self.ending = Ending(0, stats=self._stats)
-        elif kind == "error":
-            self._error = str(content)
-        elif kind == "notice":
-            self.notices.append(str(content))
-        if handler := self.handlers.get(kind):
+        elif isinstance(message, Failed):
+            self._error = message.sentence
+        if handler := self.handlers.get(type(message)):
             try:
-                handler(content)
+                handler(message)
             except Exception as error:  # what audio says next must still be heard
-                self.notices.append(f"{kind}: {type(error).__name__}: {error}")
+                self.notices.append(f"{type(message).__name__}: {type(error).__name__}: {error}")
 
     def _check_alive(self, gap_s: float) -> None:
         """Kill an audio process that hangs; its death is noticed by the next poll."""
@@ -302,7 +307,7 @@ class Session:
         self._end_process()
         if self.shared.stop_flag:
             self.ending = Ending(1 if self._error else 0, self._error, self._stats)
-        elif not self.info:
+        elif self.info is None:
             self.ending = Ending(2 if self._error else 1, reason)
         elif not self._restartable:
             hint = "" if self._stats else "; not started again, for that would overwrite the recording"

@@ -11,7 +11,7 @@ import difflib
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ from realtime.control.address_pattern import MAX_PATTERN, is_pattern, literal_st
 from realtime.control.conflicts import Contest
 from realtime.control.values import BadValue, Nearest, as_index, as_number, one_number, quoted
 from realtime.shared.memory import PARAMETER_INDEX, SharedState
+from realtime.shared.messages import PlayingBundle
 from realtime.shared.parameters import (
     FAMILIES,
     MAX_LATENT,
@@ -429,17 +430,14 @@ class Namespace:
             return self.domains[int(number)]
         return int(number) if status.kind in ("int", "choice") else number
 
-    def told(self, info: Mapping[str, Any]) -> None:
+    def told(self, bundle: PlayingBundle) -> None:
         """Take over what the audio process says of the bundle that it plays."""
-        self.texts["engine"], self.texts["bundle"] = str(info.get("engine", "")), str(info.get("bundle", ""))
-        can_transpose = bool(info.get("can_transpose", True))
-        if can_transpose != self.can_transpose:
-            self.can_transpose = can_transpose
+        self.texts["engine"], self.texts["bundle"] = bundle.engine, bundle.name
+        if bundle.can_transpose != self.can_transpose:
+            self.can_transpose = bundle.can_transpose
             self.revision += 1
-        self.has_temperature = bool(info.get("has_temperature", True))
-        self.slack = info.get("slack_blocks", self.slack)
-        room = info.get("room")
-        self.room = Room(*room) if room else None
+        self.has_temperature = bundle.has_temperature
+        self.room = bundle.room
 
     def fixed_at_zero(self, parameter: Parameter) -> bool:
         """True for what the present bundle cannot do."""

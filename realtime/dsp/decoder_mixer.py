@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from realtime.dsp.fade import Fade
 from realtime.dsp.latent_controls import LatentControls
 from realtime.engines.engine import Engine
 from realtime.shared.parameters import MAX_DOMAINS
@@ -199,7 +200,7 @@ EXPLODED = 8.0  # +18 dB over full scale: no decoder that works says that
 _NO_WEIGHTS = np.zeros(MAX_DOMAINS)
 
 
-@saved("decoder-mixer")
+@saved("decoder-mixer", renamed={"_repaired": "_back.position", "_repair": "_back.length"})
 class Voices:
     """Model-rate blocks in, model-rate blocks out; `resets` counts repairs. `room`: decoders at once."""
 
@@ -212,8 +213,11 @@ class Voices:
         self.latent = LatentControls(engine)
         self.resets = 0
         self._last = 0.0
-        self._repair = int(rate * REPAIR_MS / 1000)
-        self._repaired = self._repair  # samples since the last repair; the fade-in ends at _repair
+        repair = int(rate * REPAIR_MS / 1000)
+        self._gone, self._back = (
+            Fade(min(repair, block), block),
+            Fade(repair, block),
+        )  # out of a repair's way, and in
         self._steps = np.arange(1, block + 1, dtype=np.float32)
         self._curve = np.empty(block, np.float32)
         self._gain = np.empty(block, np.float32)
@@ -249,7 +253,8 @@ class Voices:
             self._decode(out)
             healthy = _sane(out, EXPLODED)
         if healthy:
-            self._fade_in(out)
+            if not self._back.over:
+                out *= self._back.rise(len(out))
         else:
             self._fail(out)
         self._last = float(out[-1])
@@ -294,21 +299,8 @@ class Voices:
         self._engine.rest()
         self._blend.settle(wanted=False)
         self.resets += 1
-        self._repaired = 0
-        np.multiply(self._steps, 1.0 / min(self._repair, len(out)), out=out)
-        np.subtract(1.0, out, out=out)
-        np.maximum(out, 0.0, out=out)
-        out *= self._last
-
-    def _fade_in(self, out: np.ndarray) -> None:
-        if self._repaired >= self._repair:
-            return
-        curve = self._curve
-        np.add(self._steps, self._repaired, out=curve)
-        curve *= 1.0 / self._repair
-        np.minimum(curve, 1.0, out=curve)
-        out *= curve
-        self._repaired += len(out)
+        self._back.start()
+        self._gone.drop(self._last, out)
 
 
 def _sane(x: np.ndarray, limit: float) -> bool:

@@ -13,6 +13,7 @@ import math
 import numpy as np
 
 from export.bundle.bundle import PitchLayout
+from realtime.dsp.fade import Fade
 from realtime.engines.engine import Engine
 from realtime.shared.saved_classes import saved
 
@@ -25,7 +26,7 @@ SLACK = 0.02  # semitones past the middle before the pitch goes over to the next
 ALMOST = 0.9999  # of the widest bend: tanh never reaches 1
 
 
-@saved("latent-controls")
+@saved("latent-controls", renamed={"_gliding": "_glide.left"})
 class LatentControls:
     """Set `freeze`, `transpose` and call `shape` before `process`; every block, from one thread."""
 
@@ -37,10 +38,7 @@ class LatentControls:
         self._rest = engine.silence
         self._held = np.zeros((channels, 1), np.float32)
         self._holding = False
-        self._glide_frames = max(1, math.ceil(GLIDE_MS / frame_ms))
-        self._gliding = 0  # frames until the glide from the held frame ends
-        self._share = np.zeros(frames, np.float32)
-        self._frames = np.arange(1, frames + 1, dtype=np.float32)
+        self._glide = Fade(max(1, math.ceil(GLIDE_MS / frame_ms)), frames)  # from the held frame
         self._work = np.empty((channels, frames), np.float32)
         self._moves = max(1, math.ceil(MOVE_MS / (frame_ms * frames)))
         self._moving = 0  # blocks until scale and bias are what they should be
@@ -73,7 +71,7 @@ class LatentControls:
 
     def reset(self) -> None:
         """Forget what was heard; what is held from now on, if anything, is silence."""
-        self._gliding = 0
+        self._glide.stop()
         self._held[:, 0] = self._rest
         if self._transposer is not None:
             self._transposer.reset()
@@ -82,8 +80,8 @@ class LatentControls:
         """z: [D, T], in place."""
         if self.freeze or self._holding:
             self._hold(z)
-        if self._gliding:
-            self._glide(z)
+        if not self._glide.over:
+            self._let_go(z)
         if self._shaped:
             self._move()
             z *= self._scale
@@ -95,23 +93,19 @@ class LatentControls:
         if self.freeze and self._holding:
             np.copyto(z, self._held)
         elif self.freeze:  # from the next frame on
-            if self._gliding:
-                self._glide(z)
-                self._gliding = 0
+            if not self._glide.over:
+                self._let_go(z)
+                self._glide.stop()
             np.copyto(self._held, z[:, -1:])
         else:
-            self._gliding = self._glide_frames
+            self._glide.start()
         self._holding = self.freeze
 
-    def _glide(self, z: np.ndarray) -> None:
+    def _let_go(self, z: np.ndarray) -> None:
         """The held frame's share falls in a straight line to zero."""
-        np.subtract(float(self._gliding), self._frames, out=self._share)
-        np.maximum(self._share, 0.0, out=self._share)
-        self._share *= 1.0 / self._glide_frames
         np.subtract(self._held, z, out=self._work)
-        self._work *= self._share
+        self._work *= self._glide.fall(z.shape[1])
         z += self._work
-        self._gliding = max(0, self._gliding - z.shape[1])
 
     def _move(self) -> None:
         if not self._moving:
@@ -128,7 +122,7 @@ class LatentControls:
             self._shaped = bool((self._scale != 1.0).any() or (self._bias != 0.0).any())
 
 
-@saved("transposer")
+@saved("transposer", renamed={"_fading": "_fade.left"})
 class Transposer:
     """Moves the pitches of a latent with that layout: whole keys along the pitch axis, the rest as a bend.
 
@@ -142,23 +136,20 @@ class Transposer:
         self._rest = rest[: self._size].reshape(layout.planes, layout.pitches, 1).copy()
         self._from, self._to = np.empty(shape, np.float32), np.empty(shape, np.float32)
         self._angle = np.empty(shape[1:], np.float32)
-        self._frames = np.arange(1, frames + 1, dtype=np.float32)
-        self._share = np.zeros(frames, np.float32)
-        self._fade_frames = fade_frames
-        self._fading = 0
+        self._fade = Fade(fade_frames, frames)
         self._keys = self._old_keys = 0
 
     def reset(self) -> None:
         """No fade from what was before."""
-        self._fading = 0
+        self._fade.stop()
 
     def process(self, z: np.ndarray, semitones: float) -> None:
         """z: [D, T], in place."""
-        if semitones == 0.0 == self._keys and not self._fading:
+        if semitones == 0.0 == self._keys and self._fade.over:
             return
         self._choose_keys(semitones)
         planes = z[: self._size].reshape(self._shape)
-        if not self._fading:
+        if self._fade.over:
             if self._keys == 0:
                 self._bend_by(planes, semitones)
                 return
@@ -170,13 +161,13 @@ class Transposer:
         self._bend_by(self._from, self._clip(semitones - self._old_keys))
         self._shift(planes, self._to, self._keys)
         self._bend_by(self._to, semitones - self._keys)
-        self._fade(planes)
+        self._mix(planes)
 
     def _choose_keys(self, semitones: float) -> None:
         """The nearest key, with a little reluctance: a glide that trembles on the border must not retrigger."""
         if abs(semitones - self._keys) > 0.5 + SLACK:
             self._old_keys, self._keys = self._keys, math.floor(semitones + 0.5)
-            self._fading = self._fade_frames
+            self._fade.start()
 
     def _clip(self, semitones: float) -> float:
         return min(max(semitones, -self._bend), self._bend)
@@ -201,12 +192,7 @@ class Transposer:
         np.clip(angle, -ALMOST, ALMOST, out=angle)
         np.arctanh(angle, out=cents)
 
-    def _fade(self, planes: np.ndarray) -> None:
-        share = self._share
-        np.subtract(float(self._fading), self._frames, out=share)
-        np.maximum(share, 0.0, out=share)
-        share *= 1.0 / self._fade_frames
+    def _mix(self, planes: np.ndarray) -> None:
         np.subtract(self._from, self._to, out=planes)
-        planes *= share
+        planes *= self._fade.fall(planes.shape[-1])
         planes += self._to
-        self._fading = max(0, self._fading - len(share))

@@ -12,7 +12,6 @@ Threading model: belongs to the thread that makes the audio, as the paths do. A 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from realtime.dsp.controls import DomainMap, fill
-from realtime.dsp.signal_path import MAX_CALL, PANIC_FADE, SignalPath
+from realtime.dsp.fade import Fade
+from realtime.dsp.signal_path import MAX_CALL, SignalPath
 from realtime.shared.memory import PARAMETER_INDEX
 from realtime.shared.saved_classes import saved
 
@@ -42,7 +42,7 @@ class Incoming:
     state: Any = None  # its captured Plan, for the recording
 
 
-@saved("player")
+@saved("player", renamed={"_position": "_fade.position", "_length": "_fade.length"})
 class Player:
     """`process(cells, x, out)`: parameters' cells and samples in, samples out. `swaps` counts changes."""
 
@@ -56,12 +56,10 @@ class Player:
         self._next_map: DomainMap | None = None
         self._overlap = True
         self._quiet = 0  # samples until the new path may be heard
-        self._position, self._length = 0, 1  # of the fade
+        self._fade = Fade(1, MAX_CALL, cosine=True)
         self._rising = False  # a new path fades in alone
         self._last = self._end = 0.0  # last sample of the call before this one, and of this one
         self._other = np.zeros(MAX_CALL, np.float32)
-        self._gain = np.zeros(MAX_CALL, np.float32)
-        self._count = np.arange(1, MAX_CALL + 1, dtype=np.float32)
 
     @property
     def fading(self) -> bool:
@@ -83,8 +81,7 @@ class Player:
         self._next_map = None if incoming.map.identity else incoming.map
         self._overlap, self._rising = incoming.overlap, False
         self._quiet = path.latency.total + round(SETTLE_MS * rate / 1000) if incoming.overlap else 0
-        self._position = 0
-        self._length = max(1, round(max(MIN_FADE_MS, float(cells[_FADE])) * rate / 1000))
+        self._fade.start(max(1, round(max(MIN_FADE_MS, float(cells[_FADE])) * rate / 1000)))
 
     def process(self, cells: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
         """x, out: [n] float32, n up to MAX_CALL."""
@@ -93,8 +90,8 @@ class Player:
             self._map = None
         self.path.process(x, out)
         if self._rising:
-            out *= self._curve(len(x))
-            self._rising = self._position < self._length
+            out *= self._fade.rise(len(x))
+            self._rising = not self._fade.over
         elif self._next is not None:
             self._change(self._next, cells, x, out)
         self._end = float(out[-1])
@@ -104,12 +101,8 @@ class Player:
         if self._next is not None:
             self._take_over(self._next, cells)
         self._rising = False
-        self.path.panic(out)
+        self.path.panic(out, self._last)
         self.path.rise()
-        n = min(len(out), PANIC_FADE)
-        out[:] = 0.0
-        np.subtract(1.0, self._count[:n] * np.float32(1.0 / PANIC_FADE), out=out[:n])
-        out[:n] *= self._last
         self._end = float(out[-1])
 
     def _follow(self, path: SignalPath, map_: DomainMap | None, cells: np.ndarray) -> bool:
@@ -119,10 +112,12 @@ class Player:
     def _change(self, new: SignalPath, cells: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
         n = len(x)
         if not self._overlap:
-            out *= np.subtract(1.0, self._curve(n), out=self._gain[:n])
-            if self._position >= self._length:
+            gain = self._fade.rise(n)
+            out *= np.subtract(1.0, gain, out=gain)
+            if self._fade.over:
                 self._take_over(new, cells)
-                self._position, self._rising = -new.latency.total, True  # it begins with that much silence
+                self._fade.start(wait=new.latency.total)  # it begins with that much silence
+                self._rising = True
             return
         other = self._other[:n]
         self._follow(new, self._next_map, cells)
@@ -130,23 +125,11 @@ class Player:
         if self._quiet > 0:
             self._quiet -= n
             return
-        gain = self._curve(n)
         other -= out
-        other *= gain
+        other *= self._fade.rise(n)
         out += other
-        if self._position >= self._length:
+        if self._fade.over:
             self._take_over(new, cells)
-
-    def _curve(self, n: int) -> np.ndarray:
-        """The next `n` values of a rise from 0 to 1 without corners; 0 where the position is below 0."""
-        gain = np.add(self._count[:n], np.float32(self._position), out=self._gain[:n])
-        gain *= np.float32(math.pi / self._length)
-        np.clip(gain, np.float32(0.0), np.float32(math.pi), out=gain)
-        np.cos(gain, out=gain)
-        gain *= np.float32(-0.5)
-        gain += np.float32(0.5)
-        self._position += n
-        return gain
 
     def _take_over(self, new: SignalPath, cells: np.ndarray) -> None:
         old, self.path = self.path, new

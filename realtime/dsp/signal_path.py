@@ -17,6 +17,7 @@ import numpy as np
 
 from realtime.dsp.controls import Controls
 from realtime.dsp.decoder_mixer import Voices
+from realtime.dsp.fade import Fade
 from realtime.dsp.filters import CHUNK, DcBlocker, DelayLine, Gate, Hush, Meter, Ramp, SoftLimiter, db_to_gain
 from realtime.dsp.resample import Resampler, reblocking_delay, span_at
 from realtime.dsp.ring_buffer import Fifo
@@ -132,8 +133,7 @@ class SignalPath:
         self._limiter = SoftLimiter()
         self.meter_in, self.meter_out = Meter(rate), Meter(rate)
         self._temperature = self.engine.temperature
-        self._last = 0.0
-        self._fall = np.linspace(1.0, 0.0, PANIC_FADE, dtype=np.float32)
+        self._drop = Fade(PANIC_FADE, PANIC_FADE)
 
     @property
     def resets(self) -> int:
@@ -144,18 +144,19 @@ class SignalPath:
     def domain(self) -> int:
         return self._voices.domain
 
-    def panic(self, out: np.ndarray) -> None:
-        """Forget all sound; `out`, the block after the last, falls to silence within 64 samples."""
+    def panic(self, out: np.ndarray, last: float) -> None:
+        """Forget all sound; `out`, the block after the sample `last`, falls from there to silence in 64 samples."""
+        self._forget()
+        out[PANIC_FADE:] = 0.0
+        self._drop.drop(last, out[:PANIC_FADE])
+
+    def _forget(self) -> None:
         self._voices.reset()
         for part in (self._down, self._up, self._dc, self._gate, self._delay):
             part.reset()
         self._gathered.skip(len(self._gathered))
         self._wet.skip(len(self._wet))
         self._wet.write_zeros(self.latency.reblocking)
-        n = min(len(out), PANIC_FADE)
-        out[n:] = 0.0
-        np.multiply(self._fall[len(self._fall) - n :], self._last, out=out[:n])
-        self._last = 0.0
 
     def rise(self) -> None:
         """The next sound comes in a ramp, as after a panic, and not with whatever it begins with."""
@@ -163,7 +164,7 @@ class SignalPath:
 
     def start_over(self) -> None:
         """Forget all sound, and take the next call's length for the length to expect from then on."""
-        self.panic(self._raw[:1])
+        self._forget()
         self._fresh = True
 
     def process(self, x: np.ndarray, out: np.ndarray) -> None:
@@ -189,7 +190,6 @@ class SignalPath:
             self._speak(raw[start : start + CHUNK], out[start : start + CHUNK])
         self.meter_in.process(raw)
         self.meter_out.process(out)
-        self._last = float(out[-1])
 
     def _follow(self) -> None:
         c = self.controls

@@ -176,7 +176,7 @@ class _Restorer:
             old = before.pop(name, _MISSING)
             value = self._value(saved)
             if value is not _MISSING and (made is not live or value is not old):
-                object.__setattr__(made, name, value)
+                _put(made, name, value)
         for name, value in before.items() if made is not live else ():
             object.__setattr__(made, name, value)  # whoever saved it did not have this yet
         return made
@@ -265,6 +265,14 @@ def _class(name: Any) -> type:
             "and only that one goes on from it"
         )
     return found
+
+
+def _put(made: Any, name: str, value: Any) -> None:
+    """`name` as `renamed` may say it: "_fade.position" is an attribute of a part that has it now."""
+    *parts, last = name.split(".")
+    for part in parts:
+        made = made.__dict__[part]
+    object.__setattr__(made, last, value)
 
 
 def _fields(node: dict[str, Any]) -> dict[str, Any]:

@@ -4,8 +4,8 @@
     class Ramp: ...
 
 A state names ids and nothing else; reading one looks ids up here and imports nothing. A class may move and change
-its name as it likes; its id stays. Where an attribute changes its name, `renamed` says so; where a class does what
-another did, `former` has that one's id.
+its name as it likes; its id stays. Where an attribute changes its name, `renamed` says so, with a dot where it
+has moved into a part ("_fade.position"); where a class does what another did, `former` has that one's id.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def test_it_says_whether_it_uses_a_temperature(name: str) -> None:
         pytest.skip("no compiled kernel and no compiler")
     path = BUNDLES / f"{name}.umtn"
     told = describe(SignalPath(load_engine(Bundle.open(path), "auto"), 48000, 256), path)
-    assert told["has_temperature"] == (name == "wavenet-live")
+    assert told.has_temperature == (name == "wavenet-live")
 
 
 @pytest.mark.parametrize("name", SHIPPED)

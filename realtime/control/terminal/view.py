@@ -6,11 +6,12 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from realtime.shared.audio_config import MAX_SLACK
 from realtime.shared.memory import SharedState
+from realtime.shared.messages import Ready
 
 if TYPE_CHECKING:
     from realtime.control.namespace import Namespace
@@ -168,23 +169,23 @@ def _clear(lines: int) -> str:
     return _UP * (lines - 1) + _CLEAR if lines else ""
 
 
-def start_lines(info: dict[str, Any], surfaces: Sequence[str]) -> list[str]:
+def start_lines(info: Ready, surfaces: Sequence[str]) -> list[str]:
     """What was opened and granted, how to grant the rest, where to reach it (`surfaces`); `info` comes from audio."""
     first = (
-        f"{info.get('input', 'input')} -> {info.get('output', 'output')}"
-        f"   {info.get('rate', 0):g} Hz, block {info.get('block', 0)}, engine {info.get('engine', '?')}"
+        f"{info.input or 'input'} -> {info.output or 'output'}"
+        f"   {info.rate:g} Hz, block {info.block}, engine {info.bundle.engine or '?'}"
     )
-    split: dict[str, float] = info.get("latency_ms", {})
-    choice = [info[key] for key in ("engine_choice", "engine_hint") if info.get(key)]
+    split = info.latency_ms
+    choice = [sentence for sentence in (info.bundle.engine_choice, info.bundle.engine_hint) if sentence]
     parts = " + ".join(f"{name} {value:.1f}" for name, value in split.items() if value)
-    latency = f"latency {sum(split.values()):.1f} ms = {parts}" + _nested(info.get("latency"))
-    granted = "granted: " + (", ".join(info.get("granted", ())) or "nothing")
-    advice = [f"not granted: {sentence}" for sentence in info.get("advice", ())]
-    kept = [f"the earlier take of that name is now {info['kept']}"] if info.get("kept") else []
+    latency = f"latency {sum(split.values()):.1f} ms = {parts}" + _nested(info.latency)
+    granted = "granted: " + (", ".join(info.granted) or "nothing")
+    advice = [f"not granted: {sentence}" for sentence in info.advice]
+    kept = [f"the earlier take of that name is now {info.kept}"] if info.kept else []
     return [first, *choice, *kept, latency, granted, *advice, *surfaces, "Ctrl-C stops, ? lists the keys"]
 
 
-def _nested(latency: dict[str, float] | None) -> str:
+def _nested(latency: Mapping[str, float]) -> str:
     """The two that the whole latency holds."""
     if not latency:
         return ""

@@ -6,11 +6,16 @@ import os
 import sys
 import threading
 import time
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from realtime.audio.block_processor import Xruns
+from realtime.audio.devices import Device
 from realtime.audio.render_ahead import FADE, QUIET, Ahead, Make
+from realtime.audio.stream import CallbackStream
 
 RATE_HZ = 48000
 BLOCK = 256
@@ -86,7 +91,7 @@ def test_so_many_blocks_later_and_nothing_else(block: int, blocks: int) -> None:
     y = _play(ahead, x, [block] * 20)
     ahead.stop()
     assert ahead.slack == later
-    assert ahead.late == 0
+    assert ahead.xruns.late == 0
     np.testing.assert_array_equal(y[later:], x[:-later])
     assert not y[:later].any()
 
@@ -101,7 +106,7 @@ def test_a_longer_call_than_all_before_adds_latency_once(blocks: int) -> None:
     y = _play(ahead, x, lengths)
     ahead.stop()
     late, later, grows = 64 * blocks, 300 * blocks, 640
-    assert (ahead.slack, ahead.late) == (later, 0)
+    assert (ahead.slack, ahead.xruns.late) == (later, 0)
     np.testing.assert_array_equal(y[:grows], np.concatenate([np.zeros(late), x])[:grows])
     hole = grows + later - late
     assert not y[grows + FADE : hole].any()
@@ -140,7 +145,7 @@ def test_blocks_in_hand_are_played_while_the_model_stands_still(
     heard.append(_play_in_time(ahead, x[at:]))
     ahead.stop()
     np.testing.assert_array_equal(np.concatenate(heard), want)
-    assert ahead.late == ahead.waits == 2 * max(0, stalled - blocks)
+    assert ahead.xruns.late == ahead.waits == 2 * max(0, stalled - blocks)
 
 
 def test_a_stall_that_fills_the_rings_shifts_nothing(gate: threading.Event) -> None:
@@ -152,13 +157,53 @@ def test_a_stall_that_fills_the_rings_shifts_nothing(gate: threading.Event) -> N
     x = _ramp(60)
     gate.clear()
     _play(ahead, x, [BLOCK] * 40)
-    gaps = ahead.late
+    gaps = ahead.xruns.late
     gate.set()
     _await_made(ahead, 40 * BLOCK)
     y = _play_in_time(ahead, x[40 * BLOCK :])
     ahead.stop()
-    assert (gaps, ahead.late) == (38, 38)
+    assert (gaps, ahead.xruns.late) == (38, 38)
     np.testing.assert_array_equal(y[2 * BLOCK :], x[40 * BLOCK : -2 * BLOCK])
+
+
+def test_every_late_block_is_in_the_one_count(gate: threading.Event) -> None:
+    """Whether the model was late, the device flagged the block or its clock went on without us."""
+    callbacks: list[Any] = []
+
+    def opened(callback: Any, **_: Any) -> Any:
+        callbacks.append(callback)
+        return SimpleNamespace(active=True, start=lambda: None, stop=lambda: None, close=lambda: None)
+
+    worker: Any = SimpleNamespace(
+        block=_behind(gate), blocks=1000, judges_time=True, realtime_priority=False, xruns=Xruns()
+    )
+    device, channels = Device(0, "x, ALSA", 2, RATE_HZ), np.zeros((BLOCK, 2), np.float32)
+
+    def call(at: int, flagged: bool = False) -> None:
+        clock = SimpleNamespace(inputBufferAdcTime=at * BLOCK / RATE_HZ)
+        callbacks[0](channels, channels.copy(), BLOCK, clock, flagged)
+
+    stream = CallbackStream(
+        SimpleNamespace(Stream=opened), worker, RATE_HZ, BLOCK, 1, device, device, 2, slack=1
+    )
+    stream.start()
+    gate.clear()
+    for at in range(3):  # the first one is in hand
+        call(at)
+    gate.set()
+    time.sleep(0.1)
+    for at in range(3, 40):
+        call(at, flagged=at == 20)
+        time.sleep(BLOCK / RATE_HZ)
+    counted = worker.xruns.late
+    for at in range(43, 80):  # three were never seen
+        call(at)
+        time.sleep(BLOCK / RATE_HZ)
+    stream.stop()
+    said = worker.xruns.figures()
+    assert counted >= 2 and said["flagged"] == 1 and said["skipped"] == 3
+    assert said["xruns"] == said["late"] + 4 and not worker.judges_time
+    assert len(said["xrun_times"]) == said["late"] + 2
 
 
 def test_a_late_model_costs_a_faded_gap_and_no_latency(gate: threading.Event) -> None:
@@ -169,13 +214,13 @@ def test_a_late_model_costs_a_faded_gap_and_no_latency(gate: threading.Event) ->
     gate.clear()
     _block(ahead, ones)  # its predecessor was made in time, it will not be
     gaps = [_block(ahead, ones) for _ in range(3)]
-    assert ahead.late == 3
+    assert ahead.xruns.late == 3
     gate.set()
     _await_made(ahead, 7 * BLOCK)
     first = _play_in_time(ahead, 5 * ones)
     second = _block(ahead, ones)
     ahead.stop()
-    assert ahead.late == 3
+    assert ahead.xruns.late == 3
     heard = np.concatenate([*gaps, first])
     assert np.abs(np.diff(heard)).max() < 2.0 / FADE  # a fall and a rise, no click
     assert not gaps[1].any()

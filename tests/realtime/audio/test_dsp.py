@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from realtime.dsp.fade import Fade
 from realtime.dsp.filters import DcBlocker, DelayLine, Meter, Ramp, SoftLimiter, db_to_gain, gain_to_db
 
 F32 = np.float32
@@ -99,3 +100,38 @@ def test_meter_rises_at_once_and_falls_20_db_in_its_time() -> None:
 def test_decibels() -> None:
     assert db_to_gain(-20) == pytest.approx(0.1)
     assert gain_to_db(0.0) == -120
+
+
+@pytest.mark.parametrize("cosine", [False, True])
+@pytest.mark.parametrize("length", [1, 64, 100])
+def test_a_fade_does_not_depend_on_the_pieces(cosine: bool, length: int) -> None:
+    fade = Fade(length, 200, cosine)
+    assert fade.over and (fade.rise(10) == 1.0).all()
+    fade.start(wait=7)
+    whole = fade.rise(150).copy()
+    fade.start(wait=7)
+    assert not fade.over and fade.left == length + 7
+    pieces = np.concatenate([fade.rise(n).copy() for n in (1, 49, 3, 97)])
+    assert np.array_equal(whole, pieces) and fade.over and fade.left == 0
+    assert (
+        (whole[:7] == 0.0).all() and (whole[6 + length :] > 0.999999).all() and (np.diff(whole) >= 0.0).all()
+    )
+
+
+def test_a_fade_falls_as_it_rises() -> None:
+    up, down = Fade(50, 80), Fade(50, 80)
+    up.start()
+    down.start()
+    assert np.allclose(down.fall(80), 1.0 - up.rise(80), atol=1e-6)
+    down.start()
+    down.fall(20)
+    down.left = 10
+    assert np.allclose(down.fall(10), np.arange(9, -1, -1) / 50) and down.over
+
+
+@pytest.mark.parametrize("n", [3, 64, 100])
+def test_a_fade_lets_a_sound_drop(n: int) -> None:
+    out = np.full(n, np.nan, np.float32)
+    Fade(64, 100).drop(-0.5, out)
+    steps = np.abs(np.diff(np.concatenate([[np.float32(-0.5)], out])))
+    assert steps.max() <= 0.5 / 64 + 1e-7 and not out[63:].any()

@@ -155,7 +155,7 @@ def test_panic_is_silent_within_the_block_even_when_frozen() -> None:
         path.process(x[i * BLOCK : (i + 1) * BLOCK], out)
         before = np.concatenate([before[-4800:], out])
     assert np.abs(out).max() > 0.01
-    path.panic(out)
+    path.panic(out, float(out[-1]))
     assert not out[64:].any()
     assert jump(np.concatenate([before[-64:], out])) <= most
     assert path.controls.freeze

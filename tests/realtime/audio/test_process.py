@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from realtime.audio.process import run_audio
 from realtime.audio.stream import SkipDetector
 from realtime.shared.audio_config import AudioConfig
 from realtime.shared.memory import SharedState
+from realtime.shared.messages import Done, Failed, FromAudio, Ready
 from tests.realtime.fakebundle import write_fake_bundle
 
 WAIT = 20.0
@@ -39,10 +40,20 @@ class Audio:
         self.process.start()
         theirs.close()
 
-    def message(self) -> tuple[str, Any]:
+    def message(self) -> FromAudio:
         assert self.conn.poll(WAIT), "the audio process says nothing"
-        message: tuple[str, Any] = self.conn.recv()
+        message: FromAudio = self.conn.recv()
         return message
+
+    def ready(self) -> Ready:
+        message = self.message()
+        assert isinstance(message, Ready), message
+        return message
+
+    def done(self) -> Mapping[str, Any]:
+        message = self.message()
+        assert isinstance(message, Done), message
+        return message.figures
 
     def close(self) -> None:
         self.process.join(WAIT)
@@ -84,13 +95,12 @@ def test_a_file_goes_through_faster_than_time(start: Any, tmp_path: Path) -> Non
     x = tone(tmp_path / "in.wav", 5.0)
     began = time.monotonic()
     audio = start(output=str(tmp_path / "out.wav"), fast=True)
-    kind, info = audio.message()
-    assert kind == "ready" and info["engine"] == "onnx" and info["rate"] == 48000
-    kind, stats = audio.message()
-    assert kind == "done", stats
+    info = audio.ready()
+    assert info.bundle.engine == "onnx" and info.rate == 48000
+    stats = audio.done()
     assert time.monotonic() - began < 5
     y, _ = soundfile.read(tmp_path / "out.wav")
-    late = round(sum(info["latency_ms"][part] for part in ("resampler", "model")) * 48)
+    late = round(sum(info.latency_ms[part] for part in ("resampler", "model")) * 48)
     assert np.abs(y[late : late + len(x)] - x)[2000:].max() < 0.01
     assert stats["failures"] == 0 and stats["xruns"] == 0
 
@@ -98,10 +108,10 @@ def test_a_file_goes_through_faster_than_time(start: Any, tmp_path: Path) -> Non
 def test_a_file_is_played_at_the_pace_of_time(start: Any, tmp_path: Path) -> None:
     tone(tmp_path / "in.wav", 1.0)
     audio = start(tail_seconds=0.0)
-    assert audio.message()[0] == "ready"
+    audio.ready()
     began = time.monotonic()
-    kind, stats = audio.message()
-    assert kind == "done" and 0.8 < time.monotonic() - began < 2.5
+    stats = audio.done()
+    assert 0.8 < time.monotonic() - began < 2.5
     assert audio.shared.heartbeat == stats["blocks"] > 180
     assert audio.shared.status_get("rate") == 48000
     assert -9 < audio.shared.status_get("level_in_db") < -7  # peak 0.4
@@ -111,12 +121,12 @@ def test_a_file_is_played_at_the_pace_of_time(start: Any, tmp_path: Path) -> Non
 def test_stop_flag_and_parameters_reach_the_process(start: Any, tmp_path: Path) -> None:
     tone(tmp_path / "in.wav", 30.0)
     audio = start({"mute": 1.0, "to": 1.0}, output=str(tmp_path / "out.wav"))
-    assert audio.message()[0] == "ready"
+    audio.ready()
     time.sleep(0.4)
     assert audio.shared.status_get("domain") == 1
     audio.shared.stop_flag = True
-    kind, stats = audio.message()
-    assert kind == "done" and stats["seconds"] < 10
+    stats = audio.done()
+    assert stats["seconds"] < 10
     y, _ = soundfile.read(tmp_path / "out.wav")
     assert len(y) > 4800 and not y.any()
 
@@ -128,13 +138,12 @@ def test_sigterm_leaves_a_playable_file_and_sigint_is_not_for_us(
 ) -> None:
     tone(tmp_path / "in.wav", 30.0)
     audio = start(output=str(tmp_path / "out.wav"))
-    assert audio.message()[0] == "ready"
+    audio.ready()
     for number in signals:
         time.sleep(0.3)
         assert audio.process.is_alive()
         os.kill(audio.process.pid, number)
-    kind, stats = audio.message()
-    assert kind == "done"
+    stats = audio.done()
     y, _ = soundfile.read(tmp_path / "out.wav")
     assert len(y) == round(stats["seconds"] * 48000, -1) or abs(len(y) / 48000 - stats["seconds"]) < 1e-3
     assert abs(y[-1]) < 1e-3  # faded, not cut
@@ -144,7 +153,7 @@ def test_sigterm_leaves_a_playable_file_and_sigint_is_not_for_us(
 def test_a_kill_leaves_a_playable_file(start: Any, tmp_path: Path) -> None:
     tone(tmp_path / "in.wav", 30.0)
     audio = start(output=str(tmp_path / "out.wav"))
-    assert audio.message()[0] == "ready"
+    audio.ready()
     time.sleep(0.7)
     audio.process.kill()
     audio.process.join()
@@ -170,8 +179,8 @@ def test_a_kill_leaves_a_playable_file(start: Any, tmp_path: Path) -> None:
 def test_bad_requests_get_one_sentence(start: Any, tmp_path: Path, config: dict[str, Any], says: str) -> None:
     tone(tmp_path / "in.wav", 0.1)
     audio = start(**config)
-    kind, sentence = audio.message()
-    assert kind == "error" and says in sentence and "\n" not in sentence
+    failed = audio.message()
+    assert isinstance(failed, Failed) and says in failed.sentence and "\n" not in failed.sentence
     audio.process.join(WAIT)
     assert audio.process.exitcode == 0
 
@@ -179,8 +188,8 @@ def test_bad_requests_get_one_sentence(start: Any, tmp_path: Path, config: dict[
 def test_the_output_may_not_be_the_input(start: Any, tmp_path: Path) -> None:
     x = tone(tmp_path / "in.wav", 0.2)
     audio = start(output=str(tmp_path / "in.wav"))
-    kind, sentence = audio.message()
-    assert kind == "error" and "is the input file" in sentence
+    failed = audio.message()
+    assert isinstance(failed, Failed) and "is the input file" in failed.sentence
     assert np.array_equal(soundfile.read(tmp_path / "in.wav", dtype="float32")[0], x)
 
 

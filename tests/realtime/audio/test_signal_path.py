@@ -279,7 +279,7 @@ def test_an_exploding_decoder_is_reset_and_not_heard(folder: Path, value: float)
 def test_panic_silences_within_one_block(folder: Path) -> None:
     path, out = SignalPath(engine(folder), RATE, 256), np.empty(256, F32)
     last = feed(path, tone(0.3), 256)
-    path.panic(out)
+    path.panic(out, float(last[-1]))
     assert not out[64:].any()
     assert largest_jump(np.concatenate([last[-10:], out])) < 1.2 * largest_jump(last[-4800:])
     assert not feed(path, np.zeros(2560, F32), 256).any()

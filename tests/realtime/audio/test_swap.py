@@ -6,20 +6,22 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from export.bundle.bundle import Bundle
 from realtime.audio.block_processor import Worker
+from realtime.audio.commands import Commands
 from realtime.audio.model_loader import Loader
 from realtime.audio.stream import SoftwareClock
 from realtime.dsp.controls import DomainMap, default_cells
 from realtime.dsp.model_crossfade import MIN_FADE_MS, Incoming, Player
 from realtime.dsp.signal_path import SignalPath
 from realtime.engines import load_engine
+from realtime.shared.audio_config import AudioConfig
 from realtime.shared.memory import PARAMETER_INDEX, SharedState
+from realtime.shared.messages import FromAudio, Load, LoadFailed, Record, RecordFailed, StopRecording, Swapped
 from tests.realtime.fakebundle import write_fake_bundle
 
 RATE_HZ, BLOCK = 48000, 96
@@ -169,7 +171,7 @@ class House:
 
         self.worker.block = listened  # type: ignore[method-assign]
 
-    def answer(self, seconds: float = 20.0) -> tuple[str, Any]:
+    def answer(self, seconds: float = 20.0) -> Swapped | LoadFailed:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             for message in self.loader.poll():
@@ -206,8 +208,9 @@ def test_a_bundle_is_loaded_beside_the_music_and_takes_over(house: House, folder
     old = house.worker.path
     assert house.loader.start(folder / "b.umtn") is None
     assert "still being loaded" in str(house.loader.start(folder / "a.umtn"))
-    kind, content = house.answer()
-    assert kind == "swapped" and content["model_rate"] == 32000 and content["bundle_path"].endswith("b.umtn")
+    swapped = house.answer()
+    assert isinstance(swapped, Swapped)
+    assert swapped.bundle.model_rate == 32000 and swapped.bundle.path.endswith("b.umtn")
     assert house.worker.path is not old and house.loader.bundle.name == "b.umtn"
     time.sleep(0.3)
     y = np.concatenate(house.said)
@@ -224,12 +227,32 @@ def test_a_bundle_is_loaded_beside_the_music_and_takes_over(house: House, folder
 def test_a_broken_bundle_leaves_the_old_one_playing(house: House, folder: Path, name: str, says: str) -> None:
     old = house.worker.path
     assert house.loader.start(folder / f"{name}.umtn") is None
-    kind, sentence = house.answer()
-    assert (
-        kind == "load-failed" and says in sentence and "a.umtn plays on" in sentence and "\n" not in sentence
-    )
+    failed = house.answer()
+    assert isinstance(failed, LoadFailed) and says in failed.sentence and "\n" not in failed.sentence
+    assert "a.umtn plays on" in failed.sentence
     blocks = house.worker.blocks
     time.sleep(0.1)
     assert house.worker.path is old and house.worker.blocks > blocks and house.worker.failures == 0
     assert house.loader.start(folder / "b.umtn") is None  # and it is ready for the next one
-    assert house.answer()[0] == "swapped"
+    assert isinstance(house.answer(), Swapped)
+
+
+def test_requests_are_told_apart_by_their_type(
+    house: House, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    said: list[FromAudio] = []
+    commands = Commands(AudioConfig(str(folder / "a.umtn"), engine="onnx"), house.worker, said.append)
+    commands.obey(("load", str(folder / "b.umtn")))  # as it was once said
+    commands.obey(StopRecording())  # none runs
+    commands.poll()
+    assert said == [] and "control sent a tuple, which audio does not know" in caplog.text
+    commands.obey(Record(str(folder / "take.mp3")))
+    assert len(said) == 1 and isinstance(said[0], RecordFailed) and "take.mp3" in said[0].sentence
+    commands.obey(Load(str(folder / "b.umtn")))
+    commands.obey(Load(str(folder / "a.umtn")))
+    assert isinstance(said[1], LoadFailed) and "still being loaded" in said[1].sentence
+    deadline = time.monotonic() + 20
+    while len(said) < 3 and time.monotonic() < deadline:
+        commands.poll()
+        time.sleep(0.01)
+    assert isinstance(said[2], Swapped) and said[2].bundle.path.endswith("b.umtn")

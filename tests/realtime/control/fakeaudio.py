@@ -13,13 +13,14 @@ from pathlib import Path
 
 from realtime.shared.audio_config import AudioConfig
 from realtime.shared.memory import SharedState
+from realtime.shared.messages import Done, PlayingBundle, Ready
 
 DOMAINS = ("strings", "piano", "winds")
 TARGET = "tests.realtime.control.fakeaudio:run_audio"
 
 
 def run_audio(config: AudioConfig, shared_name: str, conn: Connection) -> None:
-    """input: play | error | raise | crash-at-start | crash-always | mute-start | end-after-N (seconds)."""
+    """input: play | strange | error | raise | crash-at-start | crash-always | mute-start | end-after-N (seconds)."""
     shared = SharedState.attach(shared_name)
     mode = config.input
     if mode == "error":
@@ -28,7 +29,9 @@ def run_audio(config: AudioConfig, shared_name: str, conn: Connection) -> None:
         raise RuntimeError("a fault")
     if mode == "crash-at-start":
         os._exit(3)
-    conn.send(("ready", {"engine": "fake", "rate": 48000, "block": 256, "latency_ms": {"io": 1.0}}))
+    if mode == "strange":  # of another version
+        conn.send(("notice", "a pair"))
+    conn.send(Ready(PlayingBundle(engine="fake"), rate=48000, block=256, latency_ms={"io": 1.0}))
     if mode == "crash-always":
         os._exit(3)
     began = time.monotonic()
@@ -45,7 +48,7 @@ def run_audio(config: AudioConfig, shared_name: str, conn: Connection) -> None:
     time.sleep(0.1)  # closing a file takes a moment
     if config.output.endswith(".wav"):
         Path(config.output).write_text("closed")
-    conn.send(("done", {"xruns": 0, "mix": shared.get("mix")}))
+    conn.send(Done({"xruns": 0, "mix": shared.get("mix")}))
     shared.close()
 
 

@@ -13,6 +13,19 @@ from realtime.control.actions import Deck
 from realtime.control.namespace import Namespace
 from realtime.shared.audio_config import AudioConfig
 from realtime.shared.memory import SharedState
+from realtime.shared.messages import (
+    FromAudio,
+    Load,
+    LoadFailed,
+    PlayingBundle,
+    Ready,
+    Record,
+    Recorded,
+    Recording,
+    StopRecording,
+    Swapped,
+    ToAudio,
+)
 from tests.realtime.fakebundle import write_fake_bundle
 
 
@@ -21,18 +34,18 @@ class FakeSession:
     """The boundary: what goes to the audio process, and what it would say."""
 
     config: AudioConfig = field(default_factory=lambda: AudioConfig("old.umtn"))
-    info: dict[str, Any] = field(default_factory=lambda: {"domains": ["strings", "piano", "winds"]})
+    info: Ready = field(default_factory=lambda: Ready(PlayingBundle(domains=("strings", "piano", "winds"))))
     notices: deque[str] = field(default_factory=deque)
     handlers: dict[str, Any] = field(default_factory=dict)
-    sent: list[tuple[str, Any]] = field(default_factory=list)
+    sent: list[ToAudio] = field(default_factory=list)
     there: bool = True
 
-    def send(self, kind: str, content: Any) -> bool:
-        self.sent.append((kind, content))
+    def send(self, message: ToAudio) -> bool:
+        self.sent.append(message)
         return self.there
 
-    def say(self, kind: str, content: Any) -> None:
-        self.handlers[kind](content)
+    def say(self, message: FromAudio) -> None:
+        self.handlers[type(message)](message)
 
 
 @pytest.fixture
@@ -62,7 +75,19 @@ def test_the_bundles_to_choose_from(
     assert [b["name"] for b in found if b["plays"]] == ["b"]
     for bundle in found:
         namespace.answer("/umtn/model/load", [bundle["load"]])
-    assert [Path(path).stem for _, path in session.sent] == ["big", "live", "b", "a"]
+    assert [Path(message.path).stem for message in session.sent if isinstance(message, Load)] == [
+        "big",
+        "live",
+        "b",
+        "a",
+    ]
+
+
+def asked(session: FakeSession) -> str:
+    """The file that was to be recorded to."""
+    message = session.sent[-1]
+    assert isinstance(message, Record)
+    return message.path
 
 
 def error(namespace: Namespace, address: str, *arguments: object) -> str:
@@ -73,14 +98,14 @@ def error(namespace: Namespace, address: str, *arguments: object) -> str:
 
 def test_record_and_stop(deck: Deck, session: FakeSession, namespace: Namespace, tmp_path: Path) -> None:
     namespace.answer("/umtn/record", [1])
-    kind, path = session.sent[-1]
-    assert kind == "record" and path.startswith(str(tmp_path / "umtn-20")) and path.endswith(".wav")
-    session.say("recording", {"path": path, "unsaved": []})
+    path = asked(session)
+    assert path.startswith(str(tmp_path / "umtn-20")) and path.endswith(".wav")
+    session.say(Recording(path))
     assert deck.recording == path and "recording to" in session.notices.pop()
     assert "still being recorded" in error(namespace, "/umtn/record", 1)
     namespace.answer("/umtn/record", [0])
-    assert session.sent[-1] == ("record", None)
-    session.say("recorded", {"path": path, "seconds": 61.24, "lost": 7, "error": ""})
+    assert session.sent[-1] == StopRecording()
+    session.say(Recorded(path, 61.24, lost=7))
     assert "recorded 61.2 s" in session.notices[-1] and "7 samples were lost" in session.notices[-1]
     assert deck.recording == ""
 
@@ -92,7 +117,7 @@ def test_names(
     deck: Deck, session: FakeSession, namespace: Namespace, tmp_path: Path, name: str, file: str
 ) -> None:
     namespace.answer("/umtn/record", [name])
-    assert session.sent[-1] == ("record", str(tmp_path / file))
+    assert session.sent[-1] == Record(str(tmp_path / file))
 
 
 @pytest.mark.parametrize(
@@ -120,24 +145,24 @@ def test_a_restarted_audio_process_goes_on_recording(
     deck: Deck, session: FakeSession, namespace: Namespace
 ) -> None:
     namespace.answer("/umtn/record", ["take"])
-    path = session.sent[-1][1]
-    session.say("recording", {"path": path, "unsaved": []})
-    session.say("ready", session.info)
-    assert session.sent[-1] == ("record", path) and len(session.sent) == 2
-    session.say("recording", {"path": path.replace("take", "take-2"), "unsaved": []})
+    path = asked(session)
+    session.say(Recording(path))
+    session.say(session.info)
+    assert session.sent[-1] == Record(path) and len(session.sent) == 2
+    session.say(Recording(path.replace("take", "take-2")))
     assert deck.recording.endswith("take-2.wav")
-    session.say("recorded", {"path": path, "seconds": 1.0, "lost": 0, "error": "cannot write x (disk full)"})
-    session.say("ready", session.info)
+    session.say(Recorded(path, 1.0, error="cannot write x (disk full)"))
+    session.say(session.info)
     assert len(session.sent) == 2
 
 
 def test_a_recording_from_the_start_is_not_begun_twice(session: FakeSession, namespace: Namespace) -> None:
     session.config = AudioConfig("old.umtn", record="take.wav")
     Deck(session, namespace)  # type: ignore[arg-type]
-    session.say("ready", session.info)
+    session.say(session.info)
     assert session.sent == [] and session.config.record is None
-    session.say("ready", session.info)
-    assert session.sent == [("record", "take.wav")]
+    session.say(session.info)
+    assert session.sent == [Record("take.wav")]
 
 
 def test_load(
@@ -149,19 +174,17 @@ def test_load(
     assert "nor a shipped name" in error(namespace, "/umtn/model/load", "nonsense")
     assert session.sent == []
     namespace.answer("/umtn/model/load", [str(file)])
-    assert session.sent == [("load", str(file))]
+    assert session.sent == [Load(str(file))]
     shared.set("to", 2.0)  # winds
     shared.set("blend/1", 0.5)  # piano, which the new one does not have
-    content = {
-        "bundle": "new", "bundle_path": str(file), "domains": ["winds", "strings"], "latent_channels": 8,
-        "engine": "onnx", "latency_ms": {},
-    }  # fmt: skip
-    session.say("swapped", content)
+    new = PlayingBundle("new", str(file), "onnx", domains=("winds", "strings"), latent_channels=8)
+    session.say(Swapped(new, latency_ms={"io": 3.0}))
     assert (
         namespace.domains == ("winds", "strings") and shared.get("to") == 0.0 and shared.get("blend/1") == 0.0
     )
     assert namespace.answer("/umtn/to", []) == [("/umtn/to", ("winds",))]
     assert namespace.texts["bundle"] == "new" and session.config.bundle == str(file)
-    assert "new plays now: winds, strings" in session.notices[-1] and heard == [content]
-    session.say("load-failed", "x.umtn is broken; new.umtn plays on")
+    assert "new plays now: winds, strings" in session.notices[-1] and [one.bundle for one in heard] == [new]
+    assert session.info.bundle == new and session.info.latency_ms == {"io": 3.0}
+    session.say(LoadFailed("x.umtn is broken; new.umtn plays on"))
     assert session.notices[-1] == "x.umtn is broken; new.umtn plays on"

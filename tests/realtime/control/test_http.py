@@ -26,6 +26,7 @@ from realtime.control.web.page_state import Incidents
 from realtime.control.web.server import HttpServer, qr_lines
 from realtime.shared.audio_config import MAX_SLACK
 from realtime.shared.memory import SharedState
+from realtime.shared.messages import PlayingBundle
 from tests.realtime.control.fakestage import Stage
 from tests.realtime.control.oscclient import eventually
 from tests.realtime.control.webserver import Socket, fetch
@@ -527,9 +528,9 @@ def test_the_page_shows_what_the_bundle_uses(web_server: HttpServer, namespace: 
     async def look() -> None:
         async with Socket(ws(web_server)) as page:
             await page.until(lambda p: p.hellos and shown(p) == {"temperature", "transpose"})
-            namespace.told({"has_temperature": False})
+            namespace.told(PlayingBundle(has_temperature=False))
             await page.until(lambda p: shown(p) == {"transpose"})
-            namespace.told({"has_temperature": True, "can_transpose": False})
+            namespace.told(PlayingBundle(can_transpose=False))
             await page.until(lambda p: shown(p) == {"temperature"})
 
     asyncio.run(look())

@@ -18,6 +18,7 @@ import pytest
 from realtime.control.namespace import Namespace
 from realtime.control.osc.server import OscServer
 from realtime.control.web.address_tree import ATTRIBUTES
+from realtime.shared.messages import PlayingBundle
 from tests.realtime.control.oscclient import eventually
 from tests.realtime.control.proposal_checks import (
     OPTIONAL,
@@ -262,7 +263,7 @@ def test_a_range_holds_only_what_this_bundle_can(asker: ProposalClient, namespac
     """RANGE said -24 to 24 of a transposition that was refused for every value but 0."""
     path = "/umtn/transpose"
     assert len(samples(asker.get(path))) > 1
-    namespace.told({"can_transpose": False})
+    namespace.told(PlayingBundle(can_transpose=False))
     asker.connect()
     for node in walk(asker.get(path)):
         assert len(samples(node)) == 1

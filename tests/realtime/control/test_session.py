@@ -107,6 +107,14 @@ def test_failing_to_start_is_one_sentence(shared: SharedState, mode: str, senten
         session.wait_ready()
 
 
+def test_what_control_does_not_know_is_ignored(shared: SharedState, caplog: pytest.LogCaptureFixture) -> None:
+    session = make(shared, "strange")
+    info = session.wait_ready()
+    assert info is not None and info.bundle.engine == "fake" and session.playing
+    assert "audio sent a tuple, which control does not know" in caplog.text
+    session.stop()
+
+
 def test_it_ends_by_itself_when_audio_is_done(shared: SharedState) -> None:
     session = make(shared, "end-after-0.2")
     session.wait_ready()

@@ -10,6 +10,7 @@ import pytest
 from realtime.control.namespace import Namespace
 from realtime.control.terminal.view import TerminalView, bar, end_line, start_lines, status_line
 from realtime.shared.memory import SharedState
+from realtime.shared.messages import PlayingBundle, Ready
 
 DOMAINS = ("strings", "piano")
 
@@ -82,12 +83,17 @@ def test_a_closed_pipe_ends_the_view_only(shared: SharedState) -> None:
 
 
 def test_start_and_end_lines() -> None:
-    info = {
-        "input": "mic", "output": "out", "rate": 48000, "block": 256, "engine": "onnx",
-        "latency_ms": {"io": 5.0, "model": 7.5},
-        "latency": {"model": 5.3, "software": 10.1, "device": 12.5},
-        "granted": ["SCHED_FIFO 5"], "advice": ["locked memory: do this"], "engine_hint": "slower than it need be",
-    }  # fmt: skip
+    info = Ready(
+        PlayingBundle(engine="onnx", engine_hint="slower than it need be"),
+        input="mic",
+        output="out",
+        rate=48000,
+        block=256,
+        latency_ms={"io": 5.0, "model": 7.5},
+        latency={"model": 5.3, "software": 10.1, "device": 12.5},
+        granted=("SCHED_FIFO 5",),
+        advice=("locked memory: do this",),
+    )
     text = "\n".join(start_lines(info, ["OSC on 9100"]))
     for part in (
         "latency 12.5 ms = io 5.0 + model 7.5",

@@ -12,6 +12,7 @@ import pytest
 
 from export.bundle.bundle import Bundle
 from realtime.dsp.controls import DomainMap, default_cells, put
+from realtime.dsp.fade import Fade
 from realtime.dsp.model_crossfade import Incoming, Player
 from realtime.dsp.signal_path import SignalPath
 from realtime.engines import load_engine
@@ -34,6 +35,7 @@ PATH = {
     "decoder-blend",
     "resampler",
     "ramp",
+    "fade",
     "fifo",
 }
 HELD = {
@@ -182,3 +184,35 @@ def test_what_was_called_otherwise_comes_back(tmp_path: Path) -> None:
             0.25,
             "cosine",
         )
+
+
+def test_what_has_moved_into_a_part_comes_back_there(tmp_path: Path) -> None:
+    """A fade whose position its owner once kept itself; in a state of today the part keeps it."""
+
+    @saved("test Old owner")
+    class Old:
+        def __init__(self) -> None:
+            self._position, self._length = -3, 7
+
+    @saved(
+        "test Owner", "test Older owner", renamed={"_position": "_fade.position", "_length": "_fade.length"}
+    )
+    class Owner:
+        def __init__(self) -> None:
+            self._fade = Fade(5, 4)
+
+    old, now, fade = Old(), Owner(), Fade(5, 4)
+    for owner, name in ((old, "old"), (now, "now")):
+        if owner is now:
+            now._fade.start(9, wait=2)
+        plan = Plan(owner)
+        plan.capture()
+        save(plan, tmp_path / f"{name}.npz")
+    with np.load(tmp_path / "old.npz") as file:
+        text, data = bytes(file["structure"]), file["data"]
+    text = text.replace(b"test Old owner", b"test Older owner")
+    np.savez(tmp_path / "old.npz", structure=np.frombuffer(text, np.uint8), data=data)
+    now._fade = fade
+    for name, at in (("old", (-3, 7)), ("now", (-2, 9))):
+        restore(now, tmp_path / f"{name}.npz")
+        assert now._fade is fade and (fade.position, fade.length) == at and vars(now).keys() == {"_fade"}
