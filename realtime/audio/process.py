@@ -181,7 +181,8 @@ class _Session:
 
     def _tell(self, message: FromAudio) -> None:
         if isinstance(message, Swapped):
-            message = replace(message, **self._latency())
+            told = self._latency()
+            message = replace(message, latency=told["latency"], latency_ms=told["latency_ms"])
         _send(self._conn, message)
 
     def _find_devices(self, file: Path | None, record: str | None) -> None:
