@@ -7,7 +7,7 @@ import argparse
 import os
 import sys
 
-from umtn.cli import add_domain, data, evaluate, experiments, train, translate
+from umtn.cli import data, evaluate, experiments, train
 from umtn.errors import UserError
 from umtn.missing import needs_training_packages
 
@@ -16,8 +16,15 @@ def build_parser() -> argparse.ArgumentParser:
     """All commands and their options."""
     parser = argparse.ArgumentParser(prog="python -m umtn", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (data, train, translate, evaluate, experiments, add_domain):
-        module.register(commands)
+    for register in (
+        data.register,
+        train.register,
+        evaluate.register_translate,
+        evaluate.register,
+        experiments.register,
+        train.register_add_domain,
+    ):
+        register(commands)
     return parser
 
 

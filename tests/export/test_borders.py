@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from export import borders, freeze, probe
+from export import freeze, probe
 from export.__main__ import main
-from export.borders import clear_frames
 from export.bundle.bundle import Bundle
-from export.probe import OnnxStepper
+from export.probe import OnnxStepper, clear_frames
 from realtime.engines import load_engine
 from tests.export.toys import make_checkpoint
 from umtn.model.decoders.harmonic import LiveDecoder
@@ -100,7 +99,7 @@ def test_a_graph_that_differs_is_refused_with_advice(
 def test_a_model_without_a_clear_block_is_refused_with_advice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(borders, "CLOSE", 2.0)
+    monkeypatch.setattr(probe, "CLOSE", 2.0)
     checkpoint = make_checkpoint(tmp_path / "c", "tiny-live", ("strings",))
     assert main([str(checkpoint), "-o", str(tmp_path / "c.umtn")]) == 2
     assert "train it on" in capsys.readouterr().err

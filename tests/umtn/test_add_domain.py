@@ -16,8 +16,7 @@ from umtn.__main__ import main
 from umtn.model.presets import preset
 from umtn.model.translator import Translator, build_decoder
 from umtn.offline import BundlePlayer
-from umtn.training.add_domain import _read
-from umtn.training.single_decoder import Heard, learn, reconstruction_loss
+from umtn.training.single_decoder import Heard, _read, learn, reconstruction_loss
 from umtn.training.spectral_loss import BankSpectrumLoss
 
 

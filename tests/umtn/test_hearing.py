@@ -16,7 +16,7 @@ from umtn.model.config import Config, PitchLatent
 from umtn.model.presets import preset
 from umtn.model.translator import Translator
 from umtn.training.batches import BatchSource
-from umtn.training.encoder_only import hearing_on
+from umtn.training.fine_tuning import hearing_on
 from umtn.training.objective import Objective, strayed
 from umtn.training.train import Trainer, train
 

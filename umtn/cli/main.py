@@ -10,8 +10,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Sequence
 
-from umtn.cli.commands import COMMANDS, Command, listed
-from umtn.cli.spelling import spoken_as
+from umtn.cli.commands import COMMANDS, Command, listed, spoken_as
 from umtn.errors import advice
 from umtn.missing import is_ours, sentence
 

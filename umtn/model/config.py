@@ -83,7 +83,7 @@ class PitchEncoderConfig:
 
 @dataclass(frozen=True)
 class WaveEncoderConfig:
-    """umtn.model.wave_encoder: dilated convolutions on samples; `causal` decides whether it can stream."""
+    """umtn.model.layers: dilated convolutions on samples; `causal` decides whether it can stream."""
 
     kind: str = "wave"
     causal: bool = False
@@ -192,7 +192,7 @@ class TrainingConfig:
     translation, the others for their own domain; weights of the objectives. `window_s`: the end of a clip that a
     decoder of samples learns from (0: all of it). `shared`: the decoders are one, but for their biases.
     `frozen_ear`: the pitch encoder came trained and stays as it is. `ear_alone`: it alone learns on
-    (umtn.training.encoder_only). `learning`: the domains whose decoders learn, while encoder, confusion network and all
+    (umtn.training.fine_tuning). `learning`: the domains whose decoders learn, while encoder, confusion network and all
     other decoders stay as they are (none named: everything learns). `extended`: it began as a finished model, and
     keeps these settings when resumed. `augment`: sources are detuned, coloured and made noisy. `pairs`: other
     instruments' renderings of the same bars are known. `quietest_db`: the lowest gain that a clip is given.

@@ -22,9 +22,9 @@ from umtn.model.decoders.base import Decoder, fold_noise
 from umtn.model.decoders.guided import GuidedDecoder
 from umtn.model.decoders.harmonic import LiveDecoder
 from umtn.model.decoders.wavenet import WaveNetDecoder
+from umtn.model.layers import WaveEncoder
 from umtn.model.pitch_encoder import HeardEncoder, PitchEncoder
 from umtn.model.streaming import StreamingModule
-from umtn.model.wave_encoder import WaveEncoder
 
 __all__ = ["ConfusionNetwork", "Translator"]
 

@@ -22,6 +22,7 @@ from umtn.training.single_decoder import listed, nearest
 
 __all__ = [
     "freeze_all_but",
+    "hearing_on",
     "learning_on",
     "rehear",
     "share",
@@ -212,3 +213,31 @@ def share(decoders: Iterable[Decoder]) -> None:
     every = list(decoders)
     for decoder in every:
         decoder.share_with(every[0])
+
+
+# A finished model's ear learns on alone, from scores: as many clips in minutes as with decoders in an hour.
+#
+# Which pitches sound and how far they are bent the score says. What else the ear says (level and attack of each
+# pitch,
+# the room) no score could: there it is kept to what it said before, so that decoders that stay understand it still.
+
+
+GENTLE_ENCODER = 0.5  # of the learning rate
+
+
+def hearing_on(config: Config, start: Path) -> Config:
+    """The config of the model in `start`, whose pitch encoder alone learns on; UserError when it has none."""
+    known = checkpoint.read_config(start)[0]
+    if known.encoder.pitch_layout is None:
+        raise UserError(
+            f"--ear is for models with a pitch encoder (preset 'live'); '{start}' was trained with '{known.preset}'."
+        )
+    training = replace(
+        config.training,
+        ear_alone=True,
+        extended=True,
+        learning_rate=GENTLE_ENCODER * config.training.learning_rate,
+        domains_per_step=1,  # nobody plays: targets would be read for nothing
+        share_paired=1.0,
+    )
+    return replace(known, training=training)
