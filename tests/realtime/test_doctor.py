@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -364,7 +363,7 @@ def _visit(bundle: Path, **environment: str) -> tuple[int, dict[str, Any]]:
     return run.returncode, json.loads(run.stdout)
 
 
-@pytest.mark.skipif(not (shutil.which("jackd") and shutil.which("jack_lsp")), reason="jackd is not installed")
+@pytest.mark.jackd
 def test_a_visit_with_a_real_sound_server(tmp_path: Path) -> None:
     pytest.importorskip("jack")
     from benchmarks.jack import jack_server

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 
 
 @pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def live(tmp_path_factory: pytest.TempPathFactory, traces_once: None) -> Bundle:
     """With TorchScript."""
     folder = tmp_path_factory.mktemp("rest")
     return Bundle.open(export_toy(folder, "tiny-live", ("strings", "piano"), "--torchscript").bundle)
