@@ -3,7 +3,7 @@
     pytest --cpu 20                  the twenty tests that take most CPU time, with their fixtures and children
     pytest -m "not (jackd or slow)"  the markers below are those of pyproject.toml
 
-A test that needs another program has its marker; where the program is missing it is skipped, and under CI=true it fails.
+A test that needs another program has its marker: without the program it is skipped, and under CI=true it fails.
 """
 
 from __future__ import annotations
