@@ -29,6 +29,8 @@ PROGRAMS: dict[str, tuple[tuple[tuple[str, ...], ...], str]] = {
     "fluidsynth": ((("fluidsynth",),), "fluidsynth, fluid-soundfont-gm and timgm6mb-soundfont"),
     "liblo": ((("oscsend",), ("oscdump",)), "liblo-tools"),
 }
+# what takes seconds to make: whoever asks for it is slow, though each is made once a run
+SLOW_FIXTURES = {"live_bundle", "wavenet_bundle", "guided_bundle"}
 COSTS = pytest.StashKey[dict[str, float]]()
 
 
@@ -44,6 +46,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[COSTS] = {}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
 
 
 # ---- programs

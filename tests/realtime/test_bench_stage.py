@@ -126,6 +126,7 @@ def test_a_click_is_seen(tmp_path: Path, shared: SharedState) -> None:
     assert rig.run() > steady + 0.3
 
 
+@pytest.mark.slow
 def test_every_kind_of_change_is_measured(tmp_path: Path) -> None:
     bundle = write_fake_bundle(tmp_path / "fake.umtn")
     figures = switches.switches(bundle, seconds=1.2)

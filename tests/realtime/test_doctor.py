@@ -320,6 +320,7 @@ def test_a_late_model_is_offered_the_slack_that_forgives_it(p99: float, slack: i
     assert finding.level == "stop" and finding.mend.startswith(cure)
 
 
+@pytest.mark.slow
 def test_the_model_is_measured_through_the_real_path(tmp_path: Path) -> None:
     bundle = write_fake_bundle(tmp_path / "fake.umtn")
     figures = cost.measure(bundle, "onnx", 48000, 128)

@@ -20,6 +20,8 @@ from umtn.training.add_domain import _read
 from umtn.training.single_decoder import Heard, learn, reconstruction_loss
 from umtn.training.spectral_loss import BankSpectrumLoss
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:

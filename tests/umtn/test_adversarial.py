@@ -22,7 +22,10 @@ from umtn.training.scheduled_sampling import doubted_sound
 from umtn.training.spectral_loss import MultiResolutionLoss
 from umtn.training.train import Trainer, train
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:.*:FutureWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:.*:FutureWarning"),
+]
 SMALL = AdversaryConfig(periods=(2, 3), windows=(128,), channels=4)
 
 

@@ -16,7 +16,10 @@ from umtn.model import checkpoint
 from umtn.model.presets import preset
 from umtn.training.train import train
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:.*:FutureWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:.*:FutureWarning"),
+]
 NAMES = ("tiny-live", "tiny-live-conv")
 
 

@@ -94,6 +94,7 @@ def test_a_band_sounds_in_its_place(band: int) -> None:
     assert 0.5 < float(power.sum() / power.numel() / 2048 / 4) < 2  # as loud as it came
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_it_plays_alike_from_onnx_and_torchscript(name: str) -> None:
     """Its own past is one more state in both."""

@@ -21,6 +21,8 @@ from umtn.training.encoder_only import hearing_on
 from umtn.training.objective import Objective, strayed
 from umtn.training.train import Trainer, train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:

@@ -168,6 +168,7 @@ def test_panic_is_silent_within_the_block_even_when_frozen() -> None:
     assert max(after) < 1e-3  # what is held is the encoder's silence, and the decoder begins at rest
 
 
+@pytest.mark.slow
 def test_a_blend_is_as_loud_as_its_parts_and_the_room_is_measured() -> None:
     y = play(controls=Controls(blend=np.array([1.0, 0, 1, 0, 0, *[0] * 123])))
     power = float(np.mean(y[RATE:].astype(float) ** 2))
@@ -180,6 +181,7 @@ def test_a_blend_is_as_loud_as_its_parts_and_the_room_is_measured() -> None:
     assert path.can_transpose and path.gate_open
 
 
+@pytest.mark.slow
 def test_temperature_reaches_the_engine() -> None:
     path = SignalPath(engine("onnx"), RATE, BLOCK)
     path.controls.temperature = 0.5

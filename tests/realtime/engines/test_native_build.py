@@ -129,6 +129,7 @@ def test_other_sources_are_another_file(
     assert kernel.source_hash() != before
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_an_instruction_set_that_the_compiler_does_not_know_is_left_out(tmp_path: Path) -> None:
     """Only `plain` is compiled here, which takes seconds; the others fail on a flag that no compiler has."""

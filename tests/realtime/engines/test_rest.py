@@ -14,7 +14,7 @@ from tests.export.toys import export_toy
 from tests.realtime.engines.kernels import wavenet_kernel
 
 pytest.importorskip("torch")
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")]
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ def _here(precision: str) -> list[str]:
         return []
 
 
-EXACT = [*(f"native {isa}" for isa in _here("fp32")), "numba", "numpy"]
+EXACT = [*(f"native {isa}" for isa in _here("fp32")), pytest.param("numba", marks=pytest.mark.slow), "numpy"]
 guided_too = pytest.mark.parametrize("guided", [False, True], ids=["", "guided"])
 
 
@@ -210,6 +210,7 @@ def test_whatever_comes_in_finite_audio_comes_out_and_it_recovers(kind: str) -> 
     assert np.allclose(logits[0, -1], wanted[0, -1], atol=1e-5)
 
 
+@pytest.mark.slow
 @guided_too
 @pytest.mark.parametrize("isa", _here("int8"))
 @pytest.mark.parametrize("size", ["odd", "live", "wide"])

@@ -32,10 +32,13 @@ from tests.realtime.engines import wavenets
 from tests.realtime.engines.wavenet_cuda_emulated import EmulatedDevice
 from umtn.errors import UserError
 
-pytestmark = pytest.mark.skipif(
-    emulated.compiler() is None or sys.platform != "linux",
-    reason="no C++ compiler, or no Linux for its fibers",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        emulated.compiler() is None or sys.platform != "linux",
+        reason="no C++ compiler, or no Linux for its fibers",
+    ),
+]
 
 wavenets.SIZES.setdefault("gpu, padded", (2, 2, 13, 21, 30, 5, 11))
 wavenets.SIZES.setdefault("gpu, the paper's layer", (1, 2, 128, 128, 256, 4, 4))
