@@ -301,3 +301,19 @@ def test_a_wrong_buffer_never_reaches_the_kernel(kind: str) -> None:
         loop.bind(np.zeros((1, weights.latent + 1, 2), np.float32), good, ones, good)
     with pytest.raises(ValueError, match=r"noise float32 .* was wanted"):
         loop.bind(np.zeros((1, weights.latent, 2), np.float32), good[:, :1], ones, good)
+
+
+@pytest.mark.slow
+def test_numba_compiles_once_for_weights_of_a_bundle_and_of_pytorch() -> None:
+    """Those of a bundle are read-only, which is another type to numba, and each costs seconds."""
+    pytest.importorskip("numba")
+    from realtime.engines.wavenet import numba_kernel
+
+    weights = random_network("single", SEED).weights
+    make_loop(weights, "numba")
+    compiled = len(numba_kernel.run.signatures), len(numba_kernel.fold.signatures)
+    arrays = {
+        name: np.frombuffer(a.tobytes(), a.dtype).reshape(a.shape) for name, a in weights.arrays.items()
+    }
+    make_loop(replace(weights, arrays=arrays), "numba")
+    assert (len(numba_kernel.run.signatures), len(numba_kernel.fold.signatures)) == compiled
