@@ -1,4 +1,5 @@
-# make play    sets everything up and plays            make test    sets up, lints, checks types, tests
+# make play    sets everything up and plays            make test    sets up, lints, checks types, tests: all of it
+# make test-fast  tests only what needs neither other programs (jackd, Chromium, Pd, ...) nor long: under two minutes
 # make bench   prints the speed figures                make evaluate  prints the sound figures
 # make wheel   builds dist/*.whl with the native kernels, for machines of this kind
 
@@ -10,7 +11,7 @@ TEST_PACKAGES := $(PLAY_PACKAGES) jackd2 fluidsynth fluid-soundfont-gm timgm6mb-
 	supercollider-language supercollider-server chromium ffmpeg \
 	g++-aarch64-linux-gnu qemu-user
 
-.PHONY: play test check bench bench-gpu evaluate kernels wheel clean
+.PHONY: play test test-fast check bench bench-gpu evaluate kernels wheel clean
 
 # the first sound needs one kernel; the other one is compiled when it has been heard
 play: $(VENV)/.play
@@ -19,6 +20,10 @@ play: $(VENV)/.play
 
 test: $(VENV)/.test check kernels
 	$(RUN) -m pytest $(ARGS)
+
+# the markers of pyproject.toml; each test's CPU time:  make test-fast ARGS="--cpu 20"
+test-fast: $(VENV)/.test kernels
+	$(RUN) -m pytest -m "not (jackd or chromium or puredata or supercollider or qemu or fluidsynth or liblo or slow)" $(ARGS)
 
 check: $(VENV)/.test
 	$(VENV)/bin/ruff check .

@@ -20,6 +20,11 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def traces(traces_once: None) -> None:
+    """All exports below it."""
+
+
 @pytest.fixture(scope="session")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     return export_toy(tmp_path_factory.mktemp("live"), "tiny-live", ("strings", "My Voice"), *WORDS)

@@ -28,6 +28,8 @@ from umtn.model.decoders.harmonic import LiveDecoder
 from umtn.model.presets import preset
 from umtn.model.translator import Translator
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("which", ["live", "wavenet", "guided"])
 def test_verify_proves_the_bundle(

@@ -27,6 +27,8 @@ from umtn.model.streaming import Delay, StreamingModule, StreamingSequential
 from umtn.model.translator import Translator
 from umtn.offline import open_player
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def translator() -> Translator:

@@ -23,6 +23,8 @@ from tests.export.toys import Exported
 from umtn.model.checkpoint import load
 from umtn.model.semitone_spectrum import CausalSpectrum
 
+pytestmark = pytest.mark.slow
+
 # rate, hop, lowest note, longest window
 SPECTRA = {"live": (24000, 128, 28, 4096), "tiny": (8000, 64, 48, 512), "other": (12000, 32, 60, 1024)}
 

@@ -141,6 +141,7 @@ def test_a_sampled_decoder_that_does_not_listen(sampler: WaveNetDecoder) -> None
         measure_latency(encoder, sampler, RATE)
 
 
+@pytest.mark.slow
 def test_weights_are_stored_in_half_the_room_where_that_loses_nothing(sampler: WaveNetDecoder) -> None:
     latent = np.random.default_rng(0).standard_normal((1, 6, 4)).astype(np.float32)
     for rounded in (False, True):
@@ -176,6 +177,7 @@ def run(decoder: WaveNetDecoder, latent: np.ndarray, noise: np.ndarray) -> np.nd
     return stream(module_stepper(decoder), [latent, noise], latent.shape[2])
 
 
+@pytest.mark.slow
 def test_probe_noise_has_no_ties(sampler: WaveNetDecoder) -> None:
     """Moved by 1e-6 either way it draws the same audio, which plain noise need not (here it does not)."""
     blocks = 12
@@ -187,6 +189,7 @@ def test_probe_noise_has_no_ties(sampler: WaveNetDecoder) -> None:
     assert 0.4 < noise.mean() < 0.6 and len(np.unique(noise)) > 900
 
 
+@pytest.mark.slow
 def test_a_tie_is_told_from_a_fault(sampler: WaveNetDecoder) -> None:
     """Bisect the border between two classes; on it either class will do, beside it only the right one."""
     latent = np.random.default_rng(0).standard_normal((1, 6, 2)).astype(np.float32)

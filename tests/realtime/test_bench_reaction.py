@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -41,7 +40,7 @@ def test_it_sees_the_first_and_the_last_sample_that_changed(block: int) -> None:
     assert abs(onlooker.last - (71_234 + 500)) <= 2 * PERIOD
 
 
-@pytest.mark.skipif(shutil.which("jackd") is None, reason="needs jackd")
+@pytest.mark.jackd
 def test_a_set_is_heard_in_a_running_instrument(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_reaction, "SETS", 12)
     bundle = write_fake_bundle(tmp_path / "fake.umtn")

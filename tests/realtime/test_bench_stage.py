@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -127,6 +126,7 @@ def test_a_click_is_seen(tmp_path: Path, shared: SharedState) -> None:
     assert rig.run() > steady + 0.3
 
 
+@pytest.mark.slow
 def test_every_kind_of_change_is_measured(tmp_path: Path) -> None:
     bundle = write_fake_bundle(tmp_path / "fake.umtn")
     figures = switches.switches(bundle, seconds=1.2)
@@ -138,7 +138,7 @@ def test_every_kind_of_change_is_measured(tmp_path: Path) -> None:
     )  # a click of full scale would be 5 and more
 
 
-@pytest.mark.skipif(not (shutil.which("jackd") and shutil.which("jack_lsp")), reason="jackd is not installed")
+@pytest.mark.jackd
 def test_a_second_on_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The true server, page, MIDI and audio: all sets arrive in order, the page hears of it."""
     pytest.importorskip("jack")

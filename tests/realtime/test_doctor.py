@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -321,6 +320,7 @@ def test_a_late_model_is_offered_the_slack_that_forgives_it(p99: float, slack: i
     assert finding.level == "stop" and finding.mend.startswith(cure)
 
 
+@pytest.mark.slow
 def test_the_model_is_measured_through_the_real_path(tmp_path: Path) -> None:
     bundle = write_fake_bundle(tmp_path / "fake.umtn")
     figures = cost.measure(bundle, "onnx", 48000, 128)
@@ -364,7 +364,7 @@ def _visit(bundle: Path, **environment: str) -> tuple[int, dict[str, Any]]:
     return run.returncode, json.loads(run.stdout)
 
 
-@pytest.mark.skipif(not (shutil.which("jackd") and shutil.which("jack_lsp")), reason="jackd is not installed")
+@pytest.mark.jackd
 def test_a_visit_with_a_real_sound_server(tmp_path: Path) -> None:
     pytest.importorskip("jack")
     from benchmarks.jack import jack_server

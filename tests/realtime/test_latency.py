@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import shutil
 import subprocess
 import sys
 import threading
@@ -181,11 +180,6 @@ def test_bad_input_is_one_sentence(
     assert said.startswith("error: ") and sentence in said and said.count("\n") == 1
 
 
-needs_jack = pytest.mark.skipif(
-    not (shutil.which("jackd") and shutil.which("jack_lsp")), reason="jackd is not installed"
-)
-
-
 class _Patch:
     """Wires PortAudio's output to its input by way of a client that delays by `frames`, as often as it appears."""
 
@@ -267,7 +261,7 @@ def _measured(*arguments: str) -> subprocess.CompletedProcess[str]:
     return run
 
 
-@needs_jack
+@pytest.mark.jackd
 def test_over_jack_a_cable_of_known_length_is_measured_to_the_sample() -> None:
     """The patch adds a known delay; everything else is a whole number of JACK's own periods."""
     pytest.importorskip("jack")
@@ -292,7 +286,7 @@ def test_over_jack_a_cable_of_known_length_is_measured_to_the_sample() -> None:
     assert unplugged.stderr.startswith("error: nothing at all came back; is a cable plugged")
 
 
-@needs_jack
+@pytest.mark.jackd
 def test_over_jack_the_ports_say_what_is_measured() -> None:
     """Also of ports that are not the hardware's: the whole way to it counts, as each client on it tells."""
     pytest.importorskip("jack")

@@ -25,6 +25,8 @@ from tests.realtime.control.oscclient import Client
 from tests.realtime.fakebundle import write_fake_bundle
 from umtn.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("deckplay.py")
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="process groups")

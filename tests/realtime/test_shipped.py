@@ -34,6 +34,7 @@ def test_it_is_small_and_says_whose_it_is(name: str) -> None:
     assert {"strings", "piano", "winds", "organ", "voice"} <= {d.id for d in manifest.domains}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHIPPED)
 def test_it_says_whether_it_uses_a_temperature(name: str) -> None:
     """The page shows no fader that does nothing."""
@@ -62,6 +63,7 @@ def test_it_plays_what_it_hears(name: str, tmp_path: Path) -> None:
     assert abs(loudness - wanted) < 15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_decoder_that_wakes_in_a_rest_is_silent(name: str) -> None:
     """From domain to domain while nobody plays, and a panic."""

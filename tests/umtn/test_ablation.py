@@ -18,6 +18,8 @@ from umtn.model.translator import Translator
 from umtn.training.batches import BatchSource
 from umtn.training.objective import Objective
 
+pytestmark = pytest.mark.slow
+
 TINY = replace(preset("tiny-live"), domains=tinydata.DOMAINS)
 
 

@@ -19,6 +19,8 @@ from umtn.offline import BundlePlayer
 from umtn.training.single_decoder import Heard, _read, learn, reconstruction_loss
 from umtn.training.spectral_loss import BankSpectrumLoss
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -17,7 +17,10 @@ from umtn.model.config import LiveDecoderConfig
 from umtn.model.presets import PRESETS, preset
 from umtn.training.train import train
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:.*:FutureWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:.*:FutureWarning"),
+]
 NAMES = ("tiny-live", "tiny-live-small")
 
 

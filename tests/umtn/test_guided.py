@@ -165,6 +165,7 @@ def live(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tinydata.live(data, tmp_path_factory.mktemp("live") / "c", steps=3)
 
 
+@pytest.mark.slow
 def test_they_learn_behind_a_live_model(data: Dataset, live: Path, tmp_path: Path) -> None:
     config = replace(preset("tiny-wavenet-live"), domains=tinydata.DOMAINS)
     with pytest.raises(UserError, match="no guide for 'strings'.*umtn guide"):

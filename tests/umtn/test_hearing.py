@@ -20,6 +20,8 @@ from umtn.training.fine_tuning import hearing_on
 from umtn.training.objective import Objective, strayed
 from umtn.training.train import Trainer, train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:

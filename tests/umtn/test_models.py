@@ -72,6 +72,7 @@ def test_noise() -> None:
     check_contract(NoiseBank(8000, 64, 6), torch.cat([torch.rand(2, 6, 10), torch.rand(2, 64, 10)], dim=1))
 
 
+@pytest.mark.slow
 def test_wavenet_decoder() -> None:
     """The contract holds for the sample loop too; a short hop keeps the check short."""
     config = replace(preset("tiny-wavenet-plain"), hop=8)

@@ -23,6 +23,8 @@ from umtn.training.fine_tuning import learning_on, widened
 from umtn.training.single_decoder import nearest
 from umtn.training.train import train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:

@@ -16,6 +16,8 @@ from umtn.model.config import Config
 from umtn.model.presets import preset
 from umtn.training.train import train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:

@@ -40,6 +40,7 @@ def tiny(name: str) -> Config:
     return replace(preset(name), domains=tinydata.DOMAINS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tiny-live", "tiny-wavenet-plain", "tiny-paper"])
 def test_every_preset_learns(name: str, data: Path, tmp_path: Path) -> None:
     trainer = Trainer(tiny(name), Dataset.open(data), tmp_path / "c", minutes=10)
@@ -65,6 +66,7 @@ def test_confusion_loss_reaches_encoder_but_not_classifier_and_back(data: Path, 
     assert all(g is None for g in torch.autograd.grad(confused, critic, allow_unused=True))
 
 
+@pytest.mark.slow
 def test_resume_continues_the_same_curve(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "c"
     train(tiny("tiny-live"), Dataset.open(data), out, minutes=5, resume=False, steps=40)
@@ -78,6 +80,7 @@ def test_resume_continues_the_same_curve(data: Path, tmp_path: Path) -> None:
     assert float(moments["step"]) == 60  # Adam was not started anew
 
 
+@pytest.mark.slow
 def test_kill_9_at_any_moment_leaves_a_checkpoint_that_loads(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "c"
     code = (

@@ -30,6 +30,8 @@ from umtn.training.single_decoder import reconstruction_loss
 from umtn.training.spectral_loss import BankSpectrumLoss
 from umtn.training.train import train
 
+pytestmark = pytest.mark.slow
+
 RATE, TWICE = 8000, 16000
 
 

@@ -102,12 +102,14 @@ class _pack:
     """Weights as the kernel walks through them: a row of each matrix holds one input's share of all outputs."""
 
     def __init__(self, w: WavenetWeights) -> None:
-        a, r, s, n = w.arrays, w.residual, w.skip, w.layers
+        # numba compiles anew for each kind of array: what a bundle holds is read-only, what PyTorch holds is not
+        a = {name: np.array(array, order="C") for name, array in w.arrays.items()}
+        r, s, n = w.residual, w.skip, w.layers
         embed = a["embed.weight"]
         dilated = [a[f"dilated.{i}.weight"] for i in range(n)]
         past = np.stack([np.ascontiguousarray(m[:, :, 0].T) for m in dilated])
         now = np.stack([np.ascontiguousarray(m[:, :, 1].T) for m in dilated])
-        leaned = np.zeros((0, 0), np.int32) if w.leaned is None else w.leaned
+        leaned = np.zeros((0, 0), np.int32) if w.leaned is None else np.array(w.leaned, order="C")
         tables = (
             *_first(embed[: w.classes], past[0], now[0]),
             *_first(embed[w.classes :], past[0], now[0]),

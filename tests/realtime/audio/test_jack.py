@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +10,7 @@ import soundfile
 
 from tests.realtime.fakebundle import write_fake_bundle
 
-pytestmark = pytest.mark.skipif(
-    not (shutil.which("jackd") and shutil.which("jack_lsp")), reason="jackd is not installed"
-)
+pytestmark = pytest.mark.jackd
 
 
 @pytest.mark.parametrize(("mix", "slack"), [(0.0, 1), (0.5, 1), (1.0, 1), (0.0, 0), (0.0, 4)])

@@ -50,6 +50,7 @@ def _why_no_multicast() -> str:
     return ""
 
 
+@pytest.mark.slow
 def test_a_browser_finds_both_services() -> None:
     reason = _why_no_multicast()
     if reason:

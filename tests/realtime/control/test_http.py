@@ -379,6 +379,7 @@ def _frame(text: str) -> bytes:
     return b"\x81" + struct.pack(">BH", 0x80 | 126, len(data)) + bytes(4) + data
 
 
+@pytest.mark.slow
 def test_a_flood_from_one_page_leaves_the_others_alone(web_server: HttpServer) -> None:
     """Half a minute's worth of a finger's messages at once, again and again, from one that does not read."""
     wave = b"".join(

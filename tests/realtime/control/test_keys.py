@@ -198,6 +198,7 @@ def terminal(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
         t.close()
 
 
+@pytest.mark.slow
 @POSIX
 def test_playing_by_keys_in_a_terminal(terminal: Callable[..., Terminal], tmp_path: Path) -> None:
     t = terminal()

@@ -150,6 +150,7 @@ def play_fast(*messages: object) -> None:
     assert fakemidi.send(*messages) == 1
 
 
+@pytest.mark.slow
 def test_fourteen_bits_do_not_stumble_between_their_halves(
     namespace: Namespace, shared: SharedState, backend: None, path: Path
 ) -> None:
@@ -390,6 +391,7 @@ def test_a_mapping_for_another_bundle_waits_for_it(
         midi.stop()
 
 
+@pytest.mark.slow
 def test_a_flood_does_no_harm(namespace: Namespace, shared: SharedState, midi: Midi) -> None:
     """Two seconds of a thousand messages each of everything that a device can say."""
     learn(namespace, midi, "mix", control(21, 127))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -20,10 +19,12 @@ from umtn.errors import UserError
 mido = pytest.importorskip("mido")
 rtmidi = pytest.importorskip("rtmidi")
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("jackd") is None or rtmidi.API_UNIX_JACK not in rtmidi.get_compiled_api(),
-    reason="jackd, or JACK in python-rtmidi, is missing",
-)
+pytestmark = [
+    pytest.mark.jackd,
+    pytest.mark.skipif(
+        rtmidi.API_UNIX_JACK not in rtmidi.get_compiled_api(), reason="JACK in python-rtmidi is missing"
+    ),
+]
 
 
 @pytest.fixture

@@ -208,6 +208,7 @@ def _rate(client: Client, listener: Client, shared: SharedState, *subscription: 
     return heard
 
 
+@pytest.mark.slow
 def test_each_subscriber_has_its_rate(client: Client, server: OscServer, shared: SharedState) -> None:
     slow, fast = Client(server.port), Client(server.port)
     assert 20 <= _rate(client, fast, shared, "127.0.0.1", fast.port, 50.0) <= 52
@@ -216,6 +217,7 @@ def test_each_subscriber_has_its_rate(client: Client, server: OscServer, shared:
     fast.socket.close()
 
 
+@pytest.mark.slow
 def test_only_a_part_is_pushed(client: Client, server: OscServer, shared: SharedState) -> None:
     listener = Client(server.port)
     client.send("/umtn/subscribe", listener.port, 50, "/umtn/latent/")
@@ -440,6 +442,7 @@ def test_random_packets(client: Client, server: OscServer, shared: SharedState) 
     assert time.monotonic() - began < 10
 
 
+@pytest.mark.slow
 def test_the_bench_counts_what_is_lost_and_what_moves() -> None:
     outcome = measure(rate=4000, seconds=0.5)
     assert (outcome.sent, outcome.stored, outcome.in_order) == (2000, 2000, True)

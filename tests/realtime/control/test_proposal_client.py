@@ -170,6 +170,7 @@ def test_a_server_that_does_not_answer_is_408_to_the_client() -> None:
         client.close()
 
 
+@pytest.mark.slow
 def test_everything_is_listened_to_set_within_its_range_and_read_back(asker: ProposalClient) -> None:
     asker.connect()
     nodes = settable(asker.get("/"))
@@ -330,6 +331,7 @@ def program(tmp_path: Path) -> Iterator[Program]:
     running.close()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT ends it")
 def test_the_running_instrument(program: Program) -> None:
     """Walked, judged, listened to while it plays, and set: each value to another one that its RANGE allows."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import subprocess
 import threading
@@ -14,9 +13,6 @@ import pytest
 from realtime.control.osc.server import OscServer
 from realtime.shared.memory import SharedState
 from tests.realtime.control.oscclient import eventually
-
-LIBLO = pytest.mark.skipif(not shutil.which("oscsend"), reason="liblo-tools is not installed")
-PD = pytest.mark.skipif(not shutil.which("pd"), reason="Pure Data is not installed")
 
 
 def oscsend(port: int, address: str, *typed: str) -> None:
@@ -48,7 +44,7 @@ class Listening:
         self._pipe.close()
 
 
-@LIBLO
+@pytest.mark.liblo
 def test_oscsend_sets_every_type(server: OscServer, shared: SharedState) -> None:
     oscsend(server.port, "/umtn/to", "s", "winds")
     oscsend(server.port, "/umtn/mix", "f", "0.25")
@@ -62,7 +58,7 @@ def test_oscsend_sets_every_type(server: OscServer, shared: SharedState) -> None
     assert [shared.get(name) for name in names] == [2.0, 0.25, 1.0, 1.0, -12.0, 6.0]
 
 
-@LIBLO
+@pytest.mark.liblo
 def test_oscdump_hears_status_values_and_errors(server: OscServer, shared: SharedState) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
@@ -81,7 +77,7 @@ def test_oscdump_hears_status_values_and_errors(server: OscServer, shared: Share
         dump.close()
 
 
-@PD
+@pytest.mark.puredata
 def test_pure_data_sets_gets_and_is_told_of_its_mistakes(server: OscServer, shared: SharedState) -> None:
     patch = Path(__file__).with_name("client.pd")
     flags = (

@@ -17,12 +17,12 @@ from realtime.control.presets.presets import Presets as RealPresets
 from realtime.control.web.server import HttpServer
 from realtime.shared.memory import SharedState
 from realtime.shared.parameters import Parameter, by_name
-from tests.realtime.control.chromium import Chromium, find_chromium
+from tests.realtime.control.chromium import Chromium
 from tests.realtime.control.fakestage import Stage
 from tests.realtime.control.oscclient import eventually
 from tests.realtime.control.test_http import Midi, Presets
 
-pytestmark = pytest.mark.skipif(find_chromium() is None, reason="Chromium is not installed")
+pytestmark = pytest.mark.chromium
 PHONE, DESKTOP, LYING, SMALL = (390, 844), (1280, 800), (844, 390), (360, 640)
 ACTIONS = (
     "preset/save", "preset/load", "preset/next", "preset/previous", "preset/delete", "preset/undo", "record",

@@ -19,12 +19,12 @@ def _exported(tmp_path_factory: pytest.TempPathFactory, preset: str, hop: int | 
 
 
 @pytest.fixture(scope="session")
-def live_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def live_bundle(tmp_path_factory: pytest.TempPathFactory, traces_once: None) -> Bundle:
     return _exported(tmp_path_factory, "tiny-live")
 
 
 @pytest.fixture(scope="session")
-def wavenet_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def wavenet_bundle(tmp_path_factory: pytest.TempPathFactory, traces_once: None) -> Bundle:
     """Its hop divides the longest window, which the native encoder needs and the preset's does not."""
     return _exported(tmp_path_factory, "tiny-wavenet-plain", hop=64)
 
@@ -40,5 +40,5 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def guided_bundle(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Bundle:
+def guided_bundle(tmp_path_factory: pytest.TempPathFactory, one_thread: None, traces_once: None) -> Bundle:
     return _exported(tmp_path_factory, "tiny-wavenet-live")

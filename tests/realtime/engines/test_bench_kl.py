@@ -19,7 +19,10 @@ from export.bundle.safetensors import read_safetensors
 from tests.realtime.engines.kernels import wavenet_kernel
 from umtn.errors import UserError
 
-pytestmark = pytest.mark.skipif(not wavenet_kernel(), reason="no compiled kernel and no compiler")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not wavenet_kernel(), reason="no compiled kernel and no compiler"),
+]
 
 
 def _calibrated(bundle: Bundle, path: Path, factor: float | None) -> Path:

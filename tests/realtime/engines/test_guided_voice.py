@@ -36,7 +36,7 @@ from umtn.model.companding import Emphasis as TorchEmphasis  # noqa: E402
 from umtn.model.companding import mulaw_encode  # noqa: E402
 from umtn.model.decoders.guided import DRIVE, GuidedDecoder  # noqa: E402
 
-pytestmark = pytest.mark.skipif(not ISAS, reason="no compiled kernel and no compiler")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not ISAS, reason="no compiled kernel and no compiler")]
 
 BLOCKS = 24
 

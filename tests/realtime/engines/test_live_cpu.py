@@ -137,6 +137,7 @@ def test_hops_to_a_call_make_no_difference(model: Model, isa: str) -> None:
         assert np.array_equal(model.decode(latent, noise, isa), model.decode(latent, noise, isa, frames))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("isa", ISAS[:1])
 def test_a_minute_of_silence_noise_and_music_leaves_it_in_tune(isa: str) -> None:
     """Phases run for a minute; where they drifted, the last second would be the worst."""

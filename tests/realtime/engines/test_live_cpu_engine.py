@@ -53,6 +53,7 @@ def test_the_shipped_bundle_sounds_as_its_probe(isa: str) -> None:
             assert np.abs(out - probe[f"audio.{domain.id}"][piece]).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_it_plays_what_onnx_plays_where_the_latent_is_changed_on_the_way(bundle: Bundle) -> None:
     native, reference = LiveCpuEngine(bundle), OnnxEngine(bundle)
     probe, block = bundle.probe(), bundle.manifest.block

@@ -129,6 +129,7 @@ def test_other_sources_are_another_file(
     assert kernel.source_hash() != before
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_an_instruction_set_that_the_compiler_does_not_know_is_left_out(tmp_path: Path) -> None:
     """Only `plain` is compiled here, which takes seconds; the others fail on a flag that no compiler has."""
@@ -169,10 +170,7 @@ def test_two_processes_at_once(tmp_path: Path) -> None:
     assert left == []
 
 
-@pytest.mark.skipif(
-    not (shutil.which("aarch64-linux-gnu-g++") and shutil.which("qemu-aarch64")),
-    reason="no cross compiler and emulator for Arm (g++-aarch64-linux-gnu, qemu-user)",
-)
+@pytest.mark.qemu
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
 def test_neon_computes_what_plain_does(kernel: Kernel, tmp_path: Path) -> None:
     """On the emulated CPU; on an Arm machine the other tests run it for real."""

@@ -154,6 +154,7 @@ def test_afterwards_a_command_compiles_what_is_missing(
     assert "needs a C++ compiler" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_whoever_plays_without_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = Bundle.open(find_bundle("live"))
     monkeypatch.setattr(live_build, "ready", lambda: None)

@@ -92,6 +92,7 @@ def test_own_noise_differs_from_block_to_block_and_follows_the_seed(bundle: Bund
     assert 0 < np.abs(outputs[0]).max() <= 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "block"), [(16000, 160), (48000, 256), (24000, 1)])
 def test_other_rates_and_blocks(tmp_path: Path, rate: int, block: int) -> None:
     bundle = Bundle.open(write_fake_bundle(tmp_path / "b.umtn", rate, block))

@@ -14,11 +14,11 @@ from tests.export.toys import export_toy
 from tests.realtime.engines.kernels import wavenet_kernel
 
 pytest.importorskip("torch")
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")]
 
 
 @pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def live(tmp_path_factory: pytest.TempPathFactory, traces_once: None) -> Bundle:
     """With TorchScript."""
     folder = tmp_path_factory.mktemp("rest")
     return Bundle.open(export_toy(folder, "tiny-live", ("strings", "piano"), "--torchscript").bundle)

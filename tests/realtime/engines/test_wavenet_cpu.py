@@ -33,7 +33,7 @@ def _here(precision: str) -> list[str]:
         return []
 
 
-EXACT = [*(f"native {isa}" for isa in _here("fp32")), "numba", "numpy"]
+EXACT = [*(f"native {isa}" for isa in _here("fp32")), pytest.param("numba", marks=pytest.mark.slow), "numpy"]
 guided_too = pytest.mark.parametrize("guided", [False, True], ids=["", "guided"])
 
 
@@ -210,6 +210,7 @@ def test_whatever_comes_in_finite_audio_comes_out_and_it_recovers(kind: str) -> 
     assert np.allclose(logits[0, -1], wanted[0, -1], atol=1e-5)
 
 
+@pytest.mark.slow
 @guided_too
 @pytest.mark.parametrize("isa", _here("int8"))
 @pytest.mark.parametrize("size", ["odd", "live", "wide"])
@@ -300,3 +301,19 @@ def test_a_wrong_buffer_never_reaches_the_kernel(kind: str) -> None:
         loop.bind(np.zeros((1, weights.latent + 1, 2), np.float32), good, ones, good)
     with pytest.raises(ValueError, match=r"noise float32 .* was wanted"):
         loop.bind(np.zeros((1, weights.latent, 2), np.float32), good[:, :1], ones, good)
+
+
+@pytest.mark.slow
+def test_numba_compiles_once_for_weights_of_a_bundle_and_of_pytorch() -> None:
+    """Those of a bundle are read-only, which is another type to numba, and each costs seconds."""
+    pytest.importorskip("numba")
+    from realtime.engines.wavenet import numba_kernel
+
+    weights = random_network("single", SEED).weights
+    make_loop(weights, "numba")
+    compiled = len(numba_kernel.run.signatures), len(numba_kernel.fold.signatures)
+    arrays = {
+        name: np.frombuffer(a.tobytes(), a.dtype).reshape(a.shape) for name, a in weights.arrays.items()
+    }
+    make_loop(replace(weights, arrays=arrays), "numba")
+    assert (len(numba_kernel.run.signatures), len(numba_kernel.fold.signatures)) == compiled

@@ -66,6 +66,7 @@ def _seconds(loop: NativeLoop, blocks: int) -> float:
     return time.thread_time() - start
 
 
+@pytest.mark.slow
 @two_cores
 def test_both_on_one_core_is_not_much_slower_than_one_alone() -> None:
     """The sketch of this kernel became 200 times slower when its two threads had to share a core."""

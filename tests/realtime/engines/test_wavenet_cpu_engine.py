@@ -41,6 +41,7 @@ PRECISIONS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_it_draws_what_onnx_runtime_draws(bundle: Bundle, precision: str) -> None:
     native, reference = WavenetCpuEngine(bundle, precision), OnnxEngine(bundle)
@@ -185,6 +186,7 @@ def test_auto_takes_a_coarser_one_only_at_a_pinch(
     assert WavenetCpuEngine(bundle).choice.precision == wanted
 
 
+@pytest.mark.slow
 def test_a_temperature_of_one_is_the_bundles_own(bundle: Bundle, tmp_path: Path) -> None:
     cold = _changed(bundle, tmp_path / "cold.umtn", {}, temperature=0.5)
     block = bundle.manifest.block

@@ -81,6 +81,7 @@ def test_it_compiles_within_the_chips_limits(
         check_fit(plan, chip)
 
 
+@pytest.mark.slow
 def test_odd_sizes_and_the_way_through_l2_compile_too(nvrtc: None) -> None:
     for size, capability, cluster in (
         ((2, 5, 13, 21, 50), 120, 1),

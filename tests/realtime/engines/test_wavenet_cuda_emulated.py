@@ -18,7 +18,6 @@ import pytest
 pytest.importorskip("torch")
 
 from benchmarks import gpu
-from export.__main__ import main as export
 from export.bundle.bundle import Bundle
 from realtime.engines.wavenet import WavenetWeights
 from realtime.engines.wavenet.autotune import play
@@ -28,16 +27,18 @@ from realtime.engines.wavenet.cuda_engine import WavenetCudaEngine
 from realtime.engines.wavenet.sample_loop import NumpyLoop
 from realtime.recording.restore import restore, save
 from realtime.recording.snapshot import Plan
-from tests.export.toys import make_checkpoint
 from tests.realtime.engines import wavenet_cuda_emulated as emulated
 from tests.realtime.engines import wavenets
 from tests.realtime.engines.wavenet_cuda_emulated import EmulatedDevice
 from umtn.errors import UserError
 
-pytestmark = pytest.mark.skipif(
-    emulated.compiler() is None or sys.platform != "linux",
-    reason="no C++ compiler, or no Linux for its fibers",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        emulated.compiler() is None or sys.platform != "linux",
+        reason="no C++ compiler, or no Linux for its fibers",
+    ),
+]
 
 wavenets.SIZES.setdefault("gpu, padded", (2, 2, 13, 21, 30, 5, 11))
 wavenets.SIZES.setdefault("gpu, the paper's layer", (1, 2, 128, 128, 256, 4, 4))
@@ -278,10 +279,8 @@ def test_a_missing_barrier_is_found(
 
 
 @pytest.fixture(scope="module")
-def bundle(folder: Path) -> Bundle:
-    checkpoint = make_checkpoint(folder / "checkpoint", "tiny-wavenet-plain", ("strings", "piano"))
-    assert export([str(checkpoint), "-o", str(folder / "toy.umtn")]) == 0
-    return Bundle.open(folder / "toy.umtn")
+def bundle(wavenet_bundle: Bundle) -> Bundle:
+    return wavenet_bundle
 
 
 @pytest.fixture

@@ -18,10 +18,13 @@ from realtime.recording.snapshot import Plan
 from tests.realtime.engines import wavenet_cuda_emulated as emulated
 from tests.realtime.engines.wavenet_cuda_emulated import EmulatedDevice
 
-pytestmark = pytest.mark.skipif(
-    emulated.compiler() is None or sys.platform != "linux",
-    reason="no C++ compiler, or no Linux for its fibers",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        emulated.compiler() is None or sys.platform != "linux",
+        reason="no C++ compiler, or no Linux for its fibers",
+    ),
+]
 
 HOP, LATENT = 11, 5
 # blocks, layers, R, S, A

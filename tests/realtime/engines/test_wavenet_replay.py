@@ -73,6 +73,7 @@ def _replayed_elsewhere(take: Path) -> str:
     return run.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["int8", "fp32", "numba"])
 def test_it_is_the_same_to_the_sample(bundle: Path, tmp_path: Path, precision: str) -> None:
     if precision == "numba":

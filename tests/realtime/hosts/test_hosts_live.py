@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -22,8 +21,6 @@ from realtime.shared.memory import SharedState
 from realtime.shared.parameters import Parameter
 from tests.realtime.control.oscclient import Client, eventually
 
-PD = pytest.mark.skipif(not shutil.which("pd"), reason="Pure Data is not installed")
-SC = pytest.mark.skipif(not shutil.which("sclang"), reason="SuperCollider is not installed")
 PATIENCE_S = 8
 DOMAINS = (
     "strings",
@@ -156,7 +153,7 @@ def arrived(instrument: Instrument, wanted: dict[Parameter, float]) -> dict[str,
     return {name: value for name, value in found.items() if value != expected[name]}
 
 
-@PD
+@pytest.mark.puredata
 def test_every_parameter_moves_from_pd_and_status_comes_back(instrument: Instrument) -> None:
     wanted = goals(instrument.session, 0.25)
     messages = [f"umtn/{p.name} {v:g}" for p, v in wanted.items()]
@@ -181,7 +178,7 @@ def test_every_parameter_moves_from_pd_and_status_comes_back(instrument: Instrum
         program.close()
 
 
-@PD
+@pytest.mark.puredata
 def test_pd_sliders_follow_the_curve_both_ways(instrument: Instrument) -> None:
     """A slider says 0..1; a square curve puts its middle at a quarter of the range."""
     messages = ["umtn-slider/crossfade_ms 0.5", "umtn-slider/output/gain_db 0.5"]
@@ -221,7 +218,7 @@ def spelled(p: Parameter, value: float) -> str:
     return "true" if p.kind == "bool" else f"{value:g}"
 
 
-@SC
+@pytest.mark.supercollider
 def test_every_parameter_moves_from_supercollider_and_status_comes_back(instrument: Instrument) -> None:
     wanted = goals(instrument.session, 0.6)
     sets = [f"u['{p.name}'] = {spelled(p, v)};" for p, v in wanted.items()]
@@ -275,7 +272,7 @@ def namespace(shared: SharedState) -> Namespace:
     return Namespace(shared, DOMAINS)
 
 
-@PD
+@pytest.mark.puredata
 def test_pd_fires_actions_and_finds_a_program_that_starts_later_and_again(
     namespace: Namespace, shared: SharedState, acted: list[tuple[str, object]], tmp_path: Path
 ) -> None:
@@ -317,7 +314,7 @@ def test_pd_fires_actions_and_finds_a_program_that_starts_later_and_again(
         program.close()
 
 
-@SC
+@pytest.mark.supercollider
 def test_supercollider_fires_actions(
     namespace: Namespace, shared: SharedState, acted: list[tuple[str, object]], tmp_path: Path
 ) -> None:

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import shutil
 from pathlib import Path
 
 import mido
@@ -20,9 +19,6 @@ from umtn.data.synthetic import VOICES, synthesize
 from umtn.errors import UserError
 
 RATE = 24_000
-needs_fluidsynth = pytest.mark.skipif(
-    shutil.which("fluidsynth") is None, reason="fluidsynth is not installed"
-)
 SCORE = Score(3.0, (Note(0.25, 0.6, 60, 100), Note(1.0, 1.4, 72, 100), Note(1.75, 2.2, 50, 100)))
 
 
@@ -36,7 +32,7 @@ def onsets(audio: np.ndarray) -> list[float]:
     return found
 
 
-@needs_fluidsynth
+@pytest.mark.fluidsynth
 def test_real_render_starts_in_time_with_the_score() -> None:
     """Sample 0 is time 0: else a translation would be trained to be early or late."""
     piano = render_score(SCORE, INSTRUMENTS["piano"], find_font("fluidr3"), RATE)
@@ -56,7 +52,7 @@ def pitch_hz(audio: np.ndarray) -> float:
     return (k + 0.5 * (a - c) / (a - 2 * b + c)) * RATE / (8 * len(audio))
 
 
-@pytest.mark.parametrize("name", [pytest.param("square_lead", marks=needs_fluidsynth), "sine"])
+@pytest.mark.parametrize("name", [pytest.param("square_lead", marks=pytest.mark.fluidsynth), "sine"])
 def test_bends_are_played_as_written(name: str) -> None:
     score = Score(2.0, (Note(0.2, 1.8, 69, 100),), bend=Curve(((0.0, 0.0), (0.9, 0.0), (0.91, 150.0))))
     if INSTRUMENTS[name].synthetic:
@@ -99,7 +95,7 @@ def test_level_is_that_of_the_sounding_parts_and_never_clips() -> None:
     assert np.all(level(np.zeros(100, np.float32), RATE)[0] == 0)
 
 
-@needs_fluidsynth
+@pytest.mark.fluidsynth
 def test_render_writes_a_set_that_training_can_open(tmp_path: Path) -> None:
     scores = {"a": SCORE, "b": compose(1, 4.0)}
     plan = Plan(tuple(instruments_named("violin,organ,sine")), ("fluidr3",), RATE)
@@ -228,7 +224,7 @@ def test_render_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
         command("render", out, "--minutes", "-3")
 
 
-@needs_fluidsynth
+@pytest.mark.fluidsynth
 def test_a_broken_font_gets_a_sentence(tmp_path: Path) -> None:
     """FluidSynth plays the system's default font instead and exits with 0: the data would be mislabelled."""
     (tmp_path / "bad.sf2").write_bytes(b"not a font")

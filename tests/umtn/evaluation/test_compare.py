@@ -116,6 +116,7 @@ def test_the_command_and_its_slips(tmp_path: Path, capsys: pytest.CaptureFixture
         read_report(tmp_path / "none.json")
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_read_enough_is_no_fault() -> None:
     report = str(Path(__file__).parents[3] / "docs/figures/evaluation.json")
     words = [sys.executable, "-m", "umtn", "compare", report, report]

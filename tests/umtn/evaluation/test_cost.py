@@ -55,6 +55,7 @@ def test_a_checkpoint_counts_encoder_and_one_decoder() -> None:
     assert found["mac_per_s"] > 0.5 * every_weight_once_a_frame
 
 
+@pytest.mark.slow
 def test_a_guided_checkpoint_is_played_and_counted() -> None:
     config = replace(preset("tiny-wavenet-live"), domains=tinydata.DOMAINS)
     player = CheckpointPlayer(Translator(config).eval(), "tiny", {})

@@ -68,6 +68,7 @@ class Oracle:
         return out
 
 
+@pytest.mark.slow
 def test_a_perfect_model_reaches_the_ceiling(data: Path) -> None:
     material = Material.choose(Dataset.open(data), 0.0, 10.0, ("saw",))
     report = evaluate(Oracle(material), material)
@@ -84,6 +85,7 @@ def test_a_perfect_model_reaches_the_ceiling(data: Path) -> None:
         assert report["silence"][target]["silence_dbfs"] == -120.0
 
 
+@pytest.mark.slow
 def test_a_tiny_checkpoint_through_the_command(
     data: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -119,6 +121,7 @@ def test_material_comes_at_the_rate_that_is_asked(data: Path) -> None:
     assert "air_difference_db" not in report["means"]["all"]["model"]  # 8 kHz at most
 
 
+@pytest.mark.slow
 def test_never_trained_sources_have_their_own_means(data: Path, tmp_path: Path) -> None:
     opened = Dataset.open(data)
     material = Material.choose(opened, 0.0, 4.0)

@@ -61,6 +61,7 @@ def parsed(text: str) -> Balanced:
     return parser
 
 
+@pytest.mark.slow
 def test_the_page_is_well_formed_and_needs_no_network(whole: tuple[str, Material]) -> None:
     text, _ = whole
     seen = parsed(text).seen
@@ -130,6 +131,7 @@ def test_a_spectrogram_is_bright_where_the_tone_is() -> None:
     assert row == pytest.approx(len(pixels) / 2, abs=3)  # 632 Hz is half-way from 50 Hz to 8 kHz in octaves
 
 
+@pytest.mark.slow
 def test_the_command_writes_it(tmp_path: Path) -> None:
     from dataclasses import replace
 

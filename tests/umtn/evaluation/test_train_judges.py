@@ -13,6 +13,8 @@ from umtn.data.dataset import Dataset
 from umtn.evaluation import classifiers, train_classifiers
 from umtn.evaluation.classifiers import ASSETS, HOP, RATE, PitchJudge
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
