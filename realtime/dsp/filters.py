@@ -32,7 +32,8 @@ FLOOR_DB = -120.0
 
 def db_to_gain(db: float) -> float:
     """Decibels of amplitude to a factor."""
-    return 10.0 ** (db / 20.0)
+    gain: float = 10.0 ** (db / 20.0)
+    return gain
 
 
 def gain_to_db(gain: float) -> float:

@@ -17,6 +17,7 @@ from __future__ import annotations
 from math import gcd
 
 import numpy as np
+from numpy.typing import NDArray
 
 from realtime.shared.saved_classes import saved
 
@@ -39,11 +40,12 @@ def outputs_after(n: int | np.ndarray, up: int, down: int) -> int | np.ndarray:
     return -((-n * up) // down)
 
 
-def _prototype(up: int, down: int, span_taps: int, beta: float) -> np.ndarray:
+def _prototype(up: int, down: int, span_taps: int, beta: float) -> NDArray[np.float64]:
     """Low-pass with `span_taps + 1` taps at the common rate, unity gain for every output phase."""
     t = np.arange(span_taps + 1) - span_taps / 2
     cutoff = 1.0 / max(up, down)
-    return np.sinc(t * cutoff) * np.kaiser(span_taps + 1, beta)
+    taps: NDArray[np.float64] = np.sinc(t * cutoff) * np.kaiser(span_taps + 1, beta)
+    return taps
 
 
 @saved("resampler")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from realtime.shared.saved_classes import saved
 from realtime.shared.scheduling import Room
@@ -90,7 +91,7 @@ class BufferedEngine:
         self.hint = ""
         self.buffers = StreamBuffers(manifest)
         self.temperature = 1.0
-        self.latent = self.buffers.latent[0]
+        self.latent: NDArray[np.float32] = self.buffers.latent[0]
         self.silence = np.zeros(manifest.latent_channels, np.float32)
         self._random = np.random.default_rng(seed)
 

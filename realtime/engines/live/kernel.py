@@ -59,6 +59,8 @@ class Bins(ctypes.Structure):
 
 
 class EncoderShape(ctypes.Structure):
+    """The sizes of an encoder, as the kernel reads them."""
+
     _fields_ = [
         *((n, c_int32) for n in ("hop", "longest", "pitches", "semitones", "channels", "per_pitch", "room")),
         *((n, c_int32) for n in ("sources", "fine", "quick", "harmonics", "layers")),
@@ -75,10 +77,14 @@ class Layer(ctypes.Structure):
 
 
 class EncoderTensors(ctypes.Structure):
+    """An encoder's weights, packed."""
+
     _fields_ = [("entry", Matrix), ("head", Matrix), ("room", Matrix * 3), ("layers", POINTER(Layer))]
 
 
 class DecoderShape(ctypes.Structure):
+    """The sizes of a decoder, as the kernel reads them."""
+
     _fields_ = [
         *((n, c_int32) for n in ("hop", "pitches", "per_pitch", "room", "place", "hidden", "features")),
         *((n, c_int32) for n in ("partials", "bands", "taps", "voices", "sounding", "unison")),
@@ -88,6 +94,8 @@ class DecoderShape(ctypes.Structure):
 
 
 class DecoderTensors(ctypes.Structure):
+    """A decoder's weights and tables, packed."""
+
     _fields_ = [
         *((n, Matrix) for n in ("room", "gates", "remembered", "candidate")),
         ("shape", Matrix * 2),
@@ -99,6 +107,8 @@ class DecoderTensors(ctypes.Structure):
 
 
 class MouthShape(ctypes.Structure):
+    """The sizes of a mouth, as the kernel reads them."""
+
     _fields_ = [
         *((n, c_int32) for n in ("pitches", "per_pitch", "room", "layers")),
         ("dilations", c_void_p),
@@ -106,6 +116,8 @@ class MouthShape(ctypes.Structure):
 
 
 class MouthTensors(ctypes.Structure):
+    """A mouth's weights, packed; one `time` and one `point` a layer."""
+
     _fields_ = [
         *((n, Matrix) for n in ("entry", "leave")),
         *((n, POINTER(Matrix)) for n in ("time", "point")),
@@ -334,14 +346,17 @@ class NativePart:
 
     def _make(self, weights: EncoderWeights | DecoderWeights | MouthWeights, isa: int) -> int | None:
         """What is packed lives until the kernel has copied it."""
+        handle: int | None
         if isinstance(weights, EncoderWeights):
             *encoder, _kept = pack_encoder(weights)
-            return self._native.live_encoder(*encoder, isa)  # type: ignore[no-any-return]
-        if isinstance(weights, DecoderWeights):
+            handle = self._native.live_encoder(*encoder, isa)
+        elif isinstance(weights, DecoderWeights):
             *decoder, _kept = pack_decoder(weights)
-            return self._native.live_decoder(*decoder, isa)  # type: ignore[no-any-return]
-        *mouth, _kept = pack_mouth(weights)
-        return self._native.live_mouth(*mouth, isa)  # type: ignore[no-any-return]
+            handle = self._native.live_decoder(*decoder, isa)
+        else:
+            *mouth, _kept = pack_mouth(weights)
+            handle = self._native.live_mouth(*mouth, isa)
+        return handle
 
     @property
     def bytes(self) -> int:

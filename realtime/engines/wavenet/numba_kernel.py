@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numba import njit
@@ -13,8 +14,17 @@ _fast = {"reassoc", "contract", "arcp", "nsz"}  # not "nnan": what is not a numb
 _options: dict[str, Any] = {"fastmath": _fast, "error_model": "numpy", "nogil": True, "cache": True}
 f = np.float32
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
-@njit(inline="always", **_options)
+
+class _Decorator(Protocol):
+    def __call__(self, function: _Function, /) -> _Function: ...
+
+
+compiled: Callable[..., _Decorator] = njit  # numba has no types: what it compiles is called as it was written
+
+
+@compiled(inline="always", **_options)
 def _add_product(weights: Any, x: Any, y: Any) -> None:
     """y[m] += sum of weights[k, m] x[k]; eight inputs at a time, so that y is walked through less often."""
     size = y.shape[0]
@@ -33,7 +43,7 @@ def _add_product(weights: Any, x: Any, y: Any) -> None:
             y[m] += row[m] * a
 
 
-@njit(inline="always", **_options)
+@compiled(inline="always", **_options)
 def _add_products(weights: Any, x: Any, y: Any) -> None:
     """The same for all rows of x: eight rows of the weights stay in the first cache until all have used them."""
     whole = x.shape[1] // 8 * 8
@@ -44,7 +54,7 @@ def _add_products(weights: Any, x: Any, y: Any) -> None:
         _add_product(weights[whole:], x[n, whole:], y[n])
 
 
-@njit(inline="always", **_options)
+@compiled(inline="always", **_options)
 def _exp(x: Any) -> Any:
     """e to the x for |x| <= 80: a power series of x / 256, squared eight times; nothing but sums and products."""
     t = x * f(1.0 / 256.0)
@@ -62,19 +72,19 @@ def _exp(x: Any) -> Any:
     return p + f(1.0)
 
 
-@njit(inline="always", **_options)
+@compiled(inline="always", **_options)
 def _limit(x: Any) -> Any:
     return min(max(x, f(-30.0)), f(30.0))
 
 
-@njit(**_options)
+@compiled(**_options)
 def fold(weights: Any, bias: Any, latent: Any, out: Any) -> None:
     """The conditioning of a frame, for all layers: out = bias + latent @ weights."""
     out[:] = bias
     _add_product(weights, latent, out)
 
 
-@njit(inline="always", **_options)
+@compiled(inline="always", **_options)
 def _draw(logits: Any, uniform: Any, temperature: Any) -> Any:
     sharp = f(1.0) / max(temperature, f(1e-3))
     top = logits[0]
@@ -95,7 +105,7 @@ def _draw(logits: Any, uniform: Any, temperature: Any) -> Any:
     return max(drawn, 1)  # class 0 is never used by the encoder, so it is never drawn
 
 
-@njit(**_options)
+@compiled(**_options)
 def run(
     arrays: Any,
     table: Any,

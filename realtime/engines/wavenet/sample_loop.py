@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from realtime.engines.state import Kept, Stateful
 from realtime.engines.wavenet.weights import WavenetWeights, mulaw_table
@@ -191,9 +192,10 @@ class LoopMemory:
 # The sample loop in plain numpy: slow, short, and what the fast ones are tested against.
 
 
-def clean_latent(latent: np.ndarray) -> np.ndarray:
+def clean_latent(latent: np.ndarray) -> NDArray[np.float32]:
     """What is not a number would stay in the rings for ever; -> finite float32, at most 1e6."""
-    return np.nan_to_num(latent, nan=0.0, posinf=1e6, neginf=-1e6).clip(-1e6, 1e6).astype(np.float32)
+    finite: NDArray[np.float32] = np.nan_to_num(latent, nan=0.0, posinf=1e6, neginf=-1e6)
+    return finite.clip(-1e6, 1e6).astype(np.float32)
 
 
 @saved("numpy-loop")

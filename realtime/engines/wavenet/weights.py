@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from export.bundle.safetensors import checked_floats, read_safetensors, told_about, whole_number
 from realtime.shared.saved_classes import saved
@@ -22,12 +23,13 @@ LOUDEST = 1e18  # whose square float32 can still hold
 MARGIN = 1.1  # live playing may be somewhat louder than what was calibrated on
 
 
-def mulaw_table(classes: int) -> np.ndarray:
+def mulaw_table(classes: int) -> NDArray[np.float32]:
     """The audio value of each class, [A]: the same arithmetic as `umtn.model.companding.mulaw_decode`."""
     half, mu = classes // 2, np.float32(classes - 1)
     y = (np.arange(classes, dtype=np.float32) - half) / np.float32(half - 1)
     wide = np.exp(np.abs(y) * np.float32(math.log1p(mu))) - np.float32(1)
-    return (np.sign(y) * wide / mu).astype(np.float32)
+    audio: NDArray[np.float32] = (np.sign(y) * wide / mu).astype(np.float32)
+    return audio
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class WavenetWeights:
     @property
     def guided(self) -> bool:
         """Whether its first layer is also told the class of a guide at each sample: embed has 2A rows, theirs last."""
-        return self.arrays["embed.weight"].shape[0] == 2 * self.classes
+        return bool(self.arrays["embed.weight"].shape[0] == 2 * self.classes)
 
     @property
     def name(self) -> str:

@@ -47,7 +47,8 @@ def import_cuda() -> ModuleType:
             f"the WaveNet kernel for GPUs needs the package cuda-core 1.0 or later with CUDA's compiler ({error}); "
             f"{pip_install('gpu')}, or use the CPU engine"
         ) from None
-    return core
+    module: ModuleType = core
+    return module
 
 
 def source(plan: Plan) -> str:
