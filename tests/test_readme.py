@@ -13,7 +13,7 @@ from export.__main__ import _export_options, _verify_options
 from realtime import options
 from realtime.shared.parameters import markdown_table
 from umtn.__main__ import build_parser
-from umtn.cli.commands import COMMANDS as PROGRAMS
+from umtn.cli.main import COMMANDS as PROGRAMS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -78,7 +78,7 @@ def test_an_engine_asked_for_by_name_says_what_it_needs(
 
 @needs_kernel
 def test_the_cuda_kernel_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    from realtime.engines.wavenet.cuda.compiler import import_cuda
+    from realtime.engines.wavenet.cuda.device import import_cuda
 
     _without(monkeypatch, "cuda.core")
     _without(monkeypatch, "cuda")

@@ -20,7 +20,7 @@ from realtime.engines import select  # noqa: E402
 from realtime.engines.live.weights import DecoderWeights, EncoderWeights, MouthWeights  # noqa: E402
 from realtime.engines.select import check_probe  # noqa: E402
 from realtime.engines.wavenet.autotune import Probed  # noqa: E402
-from realtime.engines.wavenet.cuda.pack import fragments  # noqa: E402
+from realtime.engines.wavenet.cuda.loop import fragments  # noqa: E402
 from realtime.engines.wavenet.guided import _emphasis  # noqa: E402
 from realtime.engines.wavenet.weights import WavenetWeights  # noqa: E402
 from tests.realtime.engines.wavenets import random_network  # noqa: E402

@@ -12,10 +12,9 @@ import pytest
 
 from realtime.engines.select import gpu_present
 from realtime.engines.wavenet import WavenetWeights
-from realtime.engines.wavenet.cuda import compiler
-from realtime.engines.wavenet.cuda.compiler import compile_kernel, usage
-from realtime.engines.wavenet.cuda.device import CudaDevice
-from realtime.engines.wavenet.cuda.pack import fragments, gated_rows, pack, paired_rows
+from realtime.engines.wavenet.cuda import device
+from realtime.engines.wavenet.cuda.device import CudaDevice, compile_kernel, usage
+from realtime.engines.wavenet.cuda.loop import fragments, gated_rows, pack, paired_rows
 from realtime.engines.wavenet.cuda.plan import GLOBAL, REGISTER_FILE, REGISTERS, SHARED, Chip, Plan, make_plan
 from tests.realtime.engines.wavenet_cuda_emulated import decoder_arrays
 from umtn.errors import UserError
@@ -102,11 +101,11 @@ ptxas info    : Used 128 registers, used 1 barriers, 24 bytes cumulative stack s
 
 
 def test_compiled_code_is_kept(nvrtc: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiler, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(device, "cache_folder", lambda: tmp_path)
     chip = Chip.of(90)
     plan = make_plan(weights_of(1, 2, 16, 16, 16), chip)
     first = compile_kernel(plan, chip)
-    monkeypatch.setattr(compiler, "_compile", lambda *_: pytest.fail("compiled twice"))
+    monkeypatch.setattr(device, "_compile", lambda *_: pytest.fail("compiled twice"))
     assert compile_kernel(plan, chip) == first
     other = make_plan(weights_of(1, 2, 16, 32, 16), chip)
     with pytest.raises(pytest.fail.Exception):
@@ -114,7 +113,7 @@ def test_compiled_code_is_kept(nvrtc: None, tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_program_that_does_not_compile_is_a_sentence(nvrtc: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiler, "source", lambda plan: "this is no C++")
+    monkeypatch.setattr(device, "source", lambda plan: "this is no C++")
     chip = Chip.of(90)
     with pytest.raises(UserError, match="cannot make the WaveNet kernel for sm_90"):
         compile_kernel(make_plan(weights_of(1, 2, 16, 16, 16), chip), chip, cache=False)

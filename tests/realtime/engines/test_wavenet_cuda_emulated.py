@@ -21,7 +21,8 @@ from benchmarks import gpu
 from export.bundle.bundle import Bundle
 from realtime.engines.wavenet import WavenetWeights
 from realtime.engines.wavenet.autotune import play
-from realtime.engines.wavenet.cuda import CudaLoop, compiler
+from realtime.engines.wavenet.cuda import CudaLoop
+from realtime.engines.wavenet.cuda import device as compiler
 from realtime.engines.wavenet.cuda.plan import GLOBAL, SHARED, Chip, make_plan
 from realtime.engines.wavenet.cuda_engine import WavenetCudaEngine
 from realtime.engines.wavenet.sample_loop import NumpyLoop

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from realtime.engines.wavenet.cuda.compiler import FOLDER
+from realtime.engines.wavenet.cuda.device import FOLDER
 from realtime.engines.wavenet.cuda.plan import Chip, Plan
 
 __all__ = ["EmulatedDevice", "build", "compiler", "decoder_arrays"]

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 import pytest
 
 from umtn.cli import main as program
-from umtn.cli.commands import COMMANDS
-from umtn.cli.main import main
+from umtn.cli.main import COMMANDS, main
 
 
 class _Called:

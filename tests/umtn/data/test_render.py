@@ -12,10 +12,9 @@ from umtn.cli.data import register
 from umtn.data.compose import compose
 from umtn.data.dataset import Dataset, Track
 from umtn.data.instruments import INSTRUMENTS, instruments_named
-from umtn.data.render import Plan, level, make_scores, render
+from umtn.data.render import VOICES, Plan, level, make_scores, render, synthesize
 from umtn.data.score import Curve, Note, Score
 from umtn.data.soundfont import find_font, render_score
-from umtn.data.synthetic import VOICES, synthesize
 from umtn.errors import UserError
 
 RATE = 24_000
