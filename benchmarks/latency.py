@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmarks.jack import IMPULSE_EVERY_S, RATE_HZ, Probe, await_ports, driver_frames, jack_server
 from realtime.shared.audio_config import AudioConfig
+from realtime.shared.messages import Ready
 from umtn.errors import UserError
 
 __all__ = ["latency"]
@@ -35,7 +36,6 @@ def latency(
     """
     from realtime.audio.process import run_audio
     from realtime.shared.memory import SharedState
-    from realtime.shared.messages import Ready
 
     with jack_server(block):
         shared = SharedState.create()
@@ -65,9 +65,7 @@ def latency(
     return {"slack_blocks": slack, **_split(sent, heard, driver, info)}
 
 
-def _split(
-    sent: list[int], heard: list[int], driver: tuple[int, int], info: dict[str, Any]
-) -> dict[str, Any]:
+def _split(sent: list[int], heard: list[int], driver: tuple[int, int], info: Ready) -> dict[str, Any]:
     delays = [h - max((s for s in sent if s <= h), default=h) for h in heard]
     if len(delays) < 3:
         raise UserError(f"{len(sent)} impulses were sent, but only {len(delays)} came back")

@@ -181,8 +181,8 @@ class _Session:
 
     def _tell(self, message: FromAudio) -> None:
         if isinstance(message, Swapped):
-            told = self._latency()
-            message = replace(message, latency=told["latency"], latency_ms=told["latency_ms"])
+            shown, parts = self._latency()
+            message = replace(message, latency=shown, latency_ms=parts)
         _send(self._conn, message)
 
     def _find_devices(self, file: Path | None, record: str | None) -> None:
@@ -249,6 +249,7 @@ class _Session:
     def ready(self) -> Ready:
         """What the start-up line tells."""
         granted, advice = self._rights
+        shown, parts = self._latency()
         return Ready(
             bundle=describe(self.worker.path, Path(self._config.bundle)),
             input=self._input.name if self._input else str(sound_path(self._config.input)) + self._heard,
@@ -259,21 +260,20 @@ class _Session:
             slack_blocks=self._config.slack if self._input or self._output else None,
             granted=(*granted, *(["denormals off"] if flush_denormals() else [])),
             advice=tuple(advice),
-            **self._latency(),
+            latency=shown,
+            latency_ms=parts,
         )
 
-    def _latency(self) -> dict[str, dict[str, float]]:
-        """latency: the three that are shown; latency_ms: the last one's parts; all in ms."""
+    def _latency(self) -> tuple[dict[str, float], dict[str, float]]:
+        """The three that are shown, and the last one's parts; all in ms."""
         latency, ms, now = self.worker.path.latency, 1000.0 / self._rate, self._latencies()
-        return {
-            "latency": now.shown(),
-            "latency_ms": {
-                "io": round(now.outside - now.slack, 3),
-                "slack": round(now.slack, 3),
-                "resampler": round(latency.resampler * ms, 3),
-                "model": round((latency.reblocking + latency.model) * ms, 3),
-            },
+        parts = {
+            "io": round(now.outside - now.slack, 3),
+            "slack": round(now.slack, 3),
+            "resampler": round(latency.resampler * ms, 3),
+            "model": round((latency.reblocking + latency.model) * ms, 3),
         }
+        return now.shown(), parts
 
     def _latencies(self) -> Latencies:
         """As they are now: another connection, block or bundle changes them."""

@@ -36,7 +36,7 @@ class FakeSession:
     config: AudioConfig = field(default_factory=lambda: AudioConfig("old.umtn"))
     info: Ready = field(default_factory=lambda: Ready(PlayingBundle(domains=("strings", "piano", "winds"))))
     notices: deque[str] = field(default_factory=deque)
-    handlers: dict[str, Any] = field(default_factory=dict)
+    handlers: dict[type, Any] = field(default_factory=dict)
     sent: list[ToAudio] = field(default_factory=list)
     there: bool = True
 
