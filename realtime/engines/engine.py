@@ -103,12 +103,12 @@ class BufferedEngine:
     def temperature(self, value: float) -> None:
         self.buffers.temperature[0] = value * self.manifest.temperature
 
-    def encode(self, audio: np.ndarray) -> np.ndarray:
+    def encode(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
         self.buffers.audio[0, 0] = audio
         self._encoder.step()
         return self.latent
 
-    def decode(self, domain: int, out: np.ndarray, noise: np.ndarray | None = None) -> None:
+    def decode(self, domain: int, out: NDArray[np.float32], noise: NDArray[np.float32] | None = None) -> None:
         decoder, buffers = self._decoders[domain], self.buffers
         if decoder.noisy:
             if noise is None:
@@ -171,15 +171,17 @@ class Engine(Protocol):
 
     name: str
     manifest: Manifest
-    latent: np.ndarray
-    silence: np.ndarray
+    latent: NDArray[np.float32]
+    silence: NDArray[np.float32]
     temperature: float
     cost: Cost | None
     hint: str
 
-    def encode(self, audio: np.ndarray) -> np.ndarray: ...
+    def encode(self, audio: NDArray[np.float32]) -> NDArray[np.float32]: ...
 
-    def decode(self, domain: int, out: np.ndarray, noise: np.ndarray | None = None) -> None: ...
+    def decode(
+        self, domain: int, out: NDArray[np.float32], noise: NDArray[np.float32] | None = None
+    ) -> None: ...
 
     def reset(self, domain: int | None = None) -> None: ...
 

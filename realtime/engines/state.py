@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import numpy as np
+from numpy.typing import NDArray
 
 __all__ = ["Kept", "Stateful"]
 
@@ -30,10 +31,10 @@ class Stateful(ABC):
     def state_bytes(self) -> int: ...
 
     @abstractmethod
-    def save_state(self, out: np.ndarray) -> None: ...
+    def save_state(self, out: NDArray[np.uint8]) -> None: ...
 
     @abstractmethod
-    def load_state(self, kept: np.ndarray) -> None: ...
+    def load_state(self, kept: NDArray[np.uint8]) -> None: ...
 
 
 class Kept:

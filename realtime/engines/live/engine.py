@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from realtime.engines.engine import BufferedEngine, Part, StreamBuffers, Together
 from realtime.engines.live import kernel
@@ -33,7 +34,12 @@ class BoundPart:
     """
 
     def __init__(
-        self, part: NativePart, given: np.ndarray, noise: np.ndarray | None, out: np.ndarray, frames: int
+        self,
+        part: NativePart,
+        given: NDArray[np.float32],
+        noise: NDArray[np.float32] | None,
+        out: NDArray[np.float32],
+        frames: int,
     ) -> None:
         self.noisy = noise is not None
         self.step = part.bind(given, noise, out, frames)

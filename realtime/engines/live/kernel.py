@@ -10,6 +10,7 @@ from ctypes import POINTER, c_double, c_float, c_int32, c_int64, c_void_p
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from realtime.engines.live.weights import BINS, DecoderWeights, EncoderWeights, MouthWeights
 from umtn.errors import UserError
@@ -122,6 +123,9 @@ class MouthTensors(ctypes.Structure):
         *((n, Matrix) for n in ("entry", "leave")),
         *((n, POINTER(Matrix)) for n in ("time", "point")),
     ]
+
+
+Floats = NDArray[np.float32]
 
 
 class _Kept(list[Any]):
@@ -363,7 +367,7 @@ class NativePart:
         """Size of weights, tables and state."""
         return int(self._native.live_bytes(self._handle))
 
-    def state(self) -> np.ndarray:
+    def state(self) -> NDArray[np.uint8]:
         """All that it remembers, as bytes to copy away and back: in place, and good for as long as it is held."""
         size = self._native.live_state_bytes(self._handle)
         return np.asarray(_Memory(self, self._native.live_state(self._handle), size))
@@ -371,9 +375,7 @@ class NativePart:
     def reset(self) -> None:
         self._native.live_reset(self._handle)
 
-    def bind(
-        self, given: np.ndarray, noise: np.ndarray | None, out: np.ndarray, frames: int
-    ) -> Callable[[], None]:
+    def bind(self, given: Floats, noise: Floats | None, out: Floats, frames: int) -> Callable[[], None]:
         """A step of `frames` hops on arrays that stay where they are: as `live_run`, which believes their sizes."""
         arrays = tuple(array for array in (given, noise, out) if array is not None)
         for array in arrays:
@@ -387,5 +389,5 @@ class NativePart:
         self._handle.close()
 
 
-def _run(part: NativePart, arrays: tuple[np.ndarray, ...], frames: int, *addresses: int | None) -> None:
+def _run(part: NativePart, arrays: tuple[Floats, ...], frames: int, *addresses: int | None) -> None:
     part._native.live_run(part._handle, frames, *addresses)

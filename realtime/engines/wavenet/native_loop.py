@@ -10,6 +10,7 @@ from collections.abc import Callable
 from ctypes import POINTER, c_float, c_int32, c_int64, c_void_p
 
 import numpy as np
+from numpy.typing import NDArray
 
 from realtime.engines.wavenet.sample_loop import BEYOND, Piece, SampleLoop
 from realtime.engines.wavenet.weights import Calibration, Steps, WavenetWeights, mulaw_table
@@ -206,17 +207,17 @@ class NativeLoop(SampleLoop):
     def state_bytes(self) -> int:
         return int(self._native.wn_state_bytes(self._handle))
 
-    def save_state(self, out: np.ndarray) -> None:
+    def save_state(self, out: NDArray[np.uint8]) -> None:
         self._native.wn_save(self._handle, _address(out))
 
-    def load_state(self, kept: np.ndarray) -> None:
+    def load_state(self, kept: NDArray[np.uint8]) -> None:
         if not self._native.wn_load(self._handle, _address(kept)):
             raise ValueError(BEYOND)
 
     def reset(self, stream: int | None = None) -> None:
         self._native.wn_reset(self._handle, -1 if stream is None else stream)
 
-    def _fold(self, stream: int, latent: np.ndarray) -> None:
+    def _fold(self, stream: int, latent: NDArray[np.float32]) -> None:
         self._native.wn_condition(self._handle, stream, latent.ctypes.data, latent.strides[0] // 4)
 
     def _run(self, piece: Piece) -> None:
@@ -224,7 +225,7 @@ class NativeLoop(SampleLoop):
         filled = (piece.audio, piece.classes, piece.logits)
         self._native.wn_run(self._handle, piece.noise.shape[1], *map(_address, (*given, *filled)))
 
-    def _bind(self, latent: np.ndarray, piece: Piece) -> Callable[[], None]:
+    def _bind(self, latent: NDArray[np.float32], piece: Piece) -> Callable[[], None]:
         arrays = (latent, piece.noise, piece.temperature, piece.guide, piece.audio)
         # the loop and the arrays live as long as the call does
         return functools.partial(_decode, self, latent.shape[2], arrays, *map(_address, arrays))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from realtime.engines.wavenet.sample_loop import ArrayLoop, Piece, clean_latent
 from realtime.engines.wavenet.weights import WavenetWeights, mulaw_table
@@ -63,7 +64,7 @@ class NumbaLoop(ArrayLoop):
         beyond = (a, a + 1, np.inf, a + 1)  # there may be none before
         return all(0 <= c < end for s in self._states for c, end in zip(s.last, beyond))
 
-    def _fold(self, stream: int, latent: np.ndarray) -> None:
+    def _fold(self, stream: int, latent: NDArray[np.float32]) -> None:
         self._kernel.fold(
             self._arrays.condition, self._arrays.bias, clean_latent(latent), self._condition[stream]
         )

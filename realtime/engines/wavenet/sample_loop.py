@@ -17,19 +17,22 @@ from realtime.shared.saved_classes import saved
 __all__ = ["ArrayLoop", "BEYOND", "LoopMemory", "NumpyLoop", "Piece", "SampleLoop", "clean_latent"]
 
 
+Floats = NDArray[np.float32]
+Classes = NDArray[np.int32]
+
 BEYOND = "a class beyond the alphabet"  # of a state that cannot be: classes look up tables
 
 
 class Piece(NamedTuple):
     """N samples of B streams, as `SampleLoop.run` takes them."""
 
-    noise: np.ndarray
-    temperature: np.ndarray
-    audio: np.ndarray
-    forced: np.ndarray | None = None
-    classes: np.ndarray | None = None
-    logits: np.ndarray | None = None
-    guide: np.ndarray | None = None
+    noise: Floats
+    temperature: Floats
+    audio: Floats
+    forced: Classes | None = None
+    classes: Classes | None = None
+    logits: Floats | None = None
+    guide: Classes | None = None
 
     def check(self, streams: int, samples: int, weights: WavenetWeights) -> None:
         """Kernels believe every pointer. ValueError: another shape or type, a guide too few or too many."""
@@ -74,7 +77,7 @@ class SampleLoop(Stateful):
     def __init__(self, weights: WavenetWeights, streams: int) -> None:
         self.weights, self.streams = weights, streams
 
-    def condition(self, stream: int, latent: np.ndarray) -> None:
+    def condition(self, stream: int, latent: Floats) -> None:
         _check("latent", latent, (self.weights.latent,))
         if not 0 <= stream < self.streams:
             raise ValueError(f"stream {stream} of {self.streams}")
@@ -82,13 +85,13 @@ class SampleLoop(Stateful):
 
     def run(
         self,
-        noise: np.ndarray,
-        temperature: np.ndarray,
-        audio: np.ndarray,
-        forced: np.ndarray | None = None,
-        classes: np.ndarray | None = None,
-        logits: np.ndarray | None = None,
-        guide: np.ndarray | None = None,
+        noise: Floats,
+        temperature: Floats,
+        audio: Floats,
+        forced: Classes | None = None,
+        classes: Classes | None = None,
+        logits: Floats | None = None,
+        guide: Classes | None = None,
     ) -> None:
         piece = Piece(noise, temperature, audio, forced, classes, logits, guide)
         piece.check(self.streams, noise.shape[-1], self.weights)
@@ -96,21 +99,21 @@ class SampleLoop(Stateful):
 
     def decode(
         self,
-        latent: np.ndarray,
-        noise: np.ndarray,
-        temperature: np.ndarray,
-        audio: np.ndarray,
-        guide: np.ndarray | None = None,
+        latent: Floats,
+        noise: Floats,
+        temperature: Floats,
+        audio: Floats,
+        guide: Classes | None = None,
     ) -> None:
         self.bind(latent, noise, temperature, audio, guide)()
 
     def bind(
         self,
-        latent: np.ndarray,
-        noise: np.ndarray,
-        temperature: np.ndarray,
-        audio: np.ndarray,
-        guide: np.ndarray | None = None,
+        latent: Floats,
+        noise: Floats,
+        temperature: Floats,
+        audio: Floats,
+        guide: Classes | None = None,
     ) -> Callable[[], None]:
         frames, piece = latent.shape[-1], Piece(noise, temperature, audio, guide=guide)
         _check("latent", latent, (self.streams, self.weights.latent, frames))
@@ -128,18 +131,18 @@ class SampleLoop(Stateful):
         """Nothing to keep off."""
 
     @abstractmethod
-    def _fold(self, stream: int, latent: np.ndarray) -> None:
+    def _fold(self, stream: int, latent: Floats) -> None:
         """`condition`, checked."""
 
     @abstractmethod
     def _run(self, piece: Piece) -> None:
         """`run`, checked."""
 
-    def _bind(self, latent: np.ndarray, piece: Piece) -> Callable[[], None]:
+    def _bind(self, latent: Floats, piece: Piece) -> Callable[[], None]:
         """`bind`, checked."""
         return functools.partial(self._run_frames, latent, piece)
 
-    def _run_frames(self, latent: np.ndarray, piece: Piece) -> None:
+    def _run_frames(self, latent: Floats, piece: Piece) -> None:
         hop = self.weights.hop
         for frame in range(latent.shape[2]):
             for stream in range(self.streams):
@@ -164,13 +167,13 @@ class ArrayLoop(SampleLoop):
     def state_bytes(self) -> int:
         return sum(piece.nbytes for piece in self._remembered())
 
-    def save_state(self, out: np.ndarray) -> None:
+    def save_state(self, out: NDArray[np.uint8]) -> None:
         at = 0
         for piece in self._remembered():
             out[at : at + piece.nbytes] = piece.reshape(-1).view(np.uint8)
             at += piece.nbytes
 
-    def load_state(self, kept: np.ndarray) -> None:
+    def load_state(self, kept: NDArray[np.uint8]) -> None:
         at = 0
         for piece in self._remembered():
             piece.reshape(-1).view(np.uint8)[:] = kept[at : at + piece.nbytes]
@@ -192,9 +195,9 @@ class LoopMemory:
 # The sample loop in plain numpy: slow, short, and what the fast ones are tested against.
 
 
-def clean_latent(latent: np.ndarray) -> NDArray[np.float32]:
+def clean_latent(latent: Floats) -> Floats:
     """What is not a number would stay in the rings for ever; -> finite float32, at most 1e6."""
-    finite: NDArray[np.float32] = np.nan_to_num(latent, nan=0.0, posinf=1e6, neginf=-1e6)
+    finite: Floats = np.nan_to_num(latent, nan=0.0, posinf=1e6, neginf=-1e6)
     return finite.clip(-1e6, 1e6).astype(np.float32)
 
 
@@ -226,7 +229,7 @@ class NumpyLoop(ArrayLoop):
     def _sound(self) -> bool:
         return bool(((self._last >= 0) & (self._last < self.weights.classes)).all())
 
-    def _fold(self, stream: int, latent: np.ndarray) -> None:
+    def _fold(self, stream: int, latent: Floats) -> None:
         a = self.weights.arrays
         folded = a["condition.weight"][:, :, 0] @ clean_latent(latent) + a["condition.bias"]
         self._condition[stream] = folded
@@ -247,7 +250,7 @@ class NumpyLoop(ArrayLoop):
             self._last[:] = kept
             self._time[0] += 1
 
-    def _logits(self, guide: np.ndarray | None) -> np.ndarray:
+    def _logits(self, guide: Classes | None) -> np.ndarray:
         """[B, A] of the next sample, given its guide's classes [B]; the rings take this sample's signals."""
         w, a = self.weights, self.weights.arrays
         r, s = w.residual, w.skip
@@ -271,7 +274,7 @@ class NumpyLoop(ArrayLoop):
         return np.asarray(np.maximum(y, 0) @ a["classify.weight"][:, :, 0].T + a["classify.bias"])
 
 
-def _draw(logits: np.ndarray, uniform: np.ndarray, temperature: np.ndarray) -> np.ndarray:
+def _draw(logits: Floats, uniform: Floats, temperature: Floats) -> np.ndarray:
     """Inverse-CDF, as `umtn.model.decoders.wavenet.draw`."""
     sharp = logits / np.maximum(temperature, 1e-3)[:, None]
     p = np.exp(sharp - sharp.max(axis=1, keepdims=True))

@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from realtime.engines.wavenet import WavenetWeights
 from realtime.engines.wavenet.cuda.device import SMALL_BLOCK, CudaDevice, Device
@@ -286,13 +287,13 @@ class CudaLoop(SampleLoop):
             state[ring:],
         )
 
-    def save_state(self, out: np.ndarray) -> None:
+    def save_state(self, out: NDArray[np.uint8]) -> None:
         count, latent, last, ring = self._state_parts(out)
         count[0], latent[:] = self._count, self._latent
         self._device.read(self._at["last"], last)
         self._device.read(self._at["ring"], ring)
 
-    def load_state(self, kept: np.ndarray) -> None:
+    def load_state(self, kept: NDArray[np.uint8]) -> None:
         count, latent, last, ring = self._state_parts(np.ascontiguousarray(kept))
         if ((last < 0) | (last >= self.weights.classes)).any():
             raise ValueError(BEYOND)
@@ -304,7 +305,7 @@ class CudaLoop(SampleLoop):
             old = np.full(self._sizes[name] // 8, self._count << 32, np.uint64)
             self._device.write(self._at[name], old)
 
-    def _fold(self, stream: int, latent: np.ndarray) -> None:
+    def _fold(self, stream: int, latent: NDArray[np.float32]) -> None:
         self._latent[stream] = clean_latent(latent)
         self._stale = True
 
@@ -316,7 +317,7 @@ class CudaLoop(SampleLoop):
             self._stale = False
         self._launch(piece, piece.noise.shape[1])
 
-    def _run_frames(self, latent: np.ndarray, piece: Piece) -> None:
+    def _run_frames(self, latent: NDArray[np.float32], piece: Piece) -> None:
         """All of them in one launch."""
         if latent.shape[2] == 0:
             return
@@ -326,7 +327,7 @@ class CudaLoop(SampleLoop):
         self._latent[:] = clean[:, :, -1]
         self._stale = latent.shape[2] > 1
 
-    def _fold_frames(self, latent: np.ndarray) -> None:
+    def _fold_frames(self, latent: NDArray[np.float32]) -> None:
         """latent [B, D, T] -> what the layers add, on the GPU."""
         frames = latent.shape[2]
         source = self._buffer("latent", latent.nbytes)
