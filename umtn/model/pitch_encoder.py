@@ -16,9 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from umtn.model.layers import CausalConv1d, CausalConv2d, dilated_residual
+from umtn.model.layers import CausalConv1d, dilated_residual
 from umtn.model.semitone_spectrum import CausalSpectrum
-from umtn.model.streaming import Pointwise, Residual, StreamingModule, StreamingSequential
+from umtn.model.streaming import Pointwise, StreamingModule, StreamingSequential
+from umtn.pitch_rows import OUTSIDE, HarmonicEntry, PitchResidual, given
 
 __all__ = ["HeardEncoder", "PitchEncoder", "PitchLatent", "ear_of", "mouth", "opened"]
 
@@ -60,20 +61,6 @@ def split_latent(z_BDT: Tensor, pitches: int, per_pitch: int) -> Tuple[Tensor, T
 HARMONICS = (0.5, 1, 2, 3, 4, 5, 6, 7, 8)
 
 
-def _residual(channels: int, pitches: int, dilation: int) -> Residual:
-    """Time, then an octave up and down, then channels: each cheap, together they see a chord."""
-    return Residual(
-        StreamingSequential(
-            CausalConv2d(channels, channels, (1, 3), pitches, dilation=dilation),
-            Pointwise(nn.ReLU()),
-            CausalConv2d(channels, channels, (25, 1), pitches, groups=channels),
-            Pointwise(nn.Conv2d(channels, channels, 1)),
-            Pointwise(nn.ReLU()),
-            Pointwise(nn.Conv2d(channels, channels, 1)),
-        )
-    )
-
-
 class PitchEncoder(StreamingModule):
     """audio_B1N -> z_BDT, D = layout.channels, T = N / hop."""
 
@@ -100,9 +87,10 @@ class PitchEncoder(StreamingModule):
         self.above = max(0, max(shifts) + centre - bins)
         self.offsets: List[int] = [s + self.below for s in shifts]
         self.centre = centre
-        entry = CausalConv2d(2 * len(shifts), channels, (7, 2), centre, pitch_stride=3)
         self.body = StreamingSequential(
-            entry, Pointwise(nn.ReLU()), *[_residual(channels, layout.pitches, d) for d in dilations]
+            HarmonicEntry(channels, layout.pitches, shifts, bins),
+            Pointwise(nn.ReLU()),
+            *[PitchResidual(channels, layout.pitches, d) for d in dilations],
         )
         self.head = nn.Conv2d(channels, layout.per_pitch, 1)
         self.room = StreamingSequential(
@@ -112,6 +100,7 @@ class PitchEncoder(StreamingModule):
             Pointwise(nn.ReLU()),
             CausalConv1d(48, layout.room, 1),
         )
+        self.spectrum_states = len(self.spectrum.state_names())
         self.body_states = len(self.body.state_names())
         nn.init.constant_(self.head.bias[:1], -3.0)  # type: ignore[index]  # most pitches are silent
 
@@ -138,15 +127,19 @@ class PitchEncoder(StreamingModule):
 
     def _stack(self, s_BCFT: Tensor) -> Tensor:
         """[B, 2, bins, T] -> [B, 2 * harmonics, 3 * pitches, T]: bin b of harmonic h lands on its fundamental."""
-        padded = F.pad(s_BCFT, [0, 0, self.below, self.above], value=-0.84)
+        padded = F.pad(s_BCFT, [0, 0, self.below, self.above], value=OUTSIDE)
         shifted: List[Tensor] = []
         for offset in self.offsets:
             shifted.append(padded[:, :, offset : offset + self.centre])
         return torch.cat(shifted, dim=1)
 
     def step(self, x: Tensor, state: List[Tensor]) -> Tuple[Tensor, List[Tensor]]:
-        spectrum, new = self.spectrum.step(x, state[:1])
-        z, after = self.read(spectrum, state[1:])
+        if x.shape[2] == self.hop:
+            levels, new = self.spectrum.levels(x, state[: self.spectrum_states])
+            z, after = self._read_rows(levels[:, 0], state[self.spectrum_states :])
+        else:
+            spectrum, new = self.spectrum.step(x, state[: self.spectrum_states])
+            z, after = self.read(spectrum, state[self.spectrum_states :])
         new.extend(after)
         return z, new
 
@@ -159,6 +152,30 @@ class PitchEncoder(StreamingModule):
         new.extend(after)
         notes = self.head(body)
         return torch.cat([notes.reshape(b, notes.shape[1] * self.pitches, t), room], dim=1), new
+
+    def _read_rows(self, levels: Tensor, state: List[Tensor]) -> Tuple[Tensor, List[Tensor]]:
+        """A single frame [B, fine and quick bins] -> z_BD1: as `read`, by the fewest and plainest products."""
+        b, bins = levels.shape[0], self.spectrum.bins
+        layers = self.body.layers
+        rows, carried = layers[0].rows(levels, state[0])  # type: ignore[operator]
+        new = [carried.contiguous()]
+        rows = torch.relu(rows).unsqueeze(1)
+        for i, layer in enumerate(layers[2:]):
+            rows, carried = layer.rows(rows, state[1 + i])  # type: ignore[operator]
+            new.append(carried)
+        head = self.head
+        notes = torch.addmm(given(head.bias), rows.reshape(b * self.pitches, -1), head.weight[:, :, 0, 0].t())
+        notes = notes.reshape(b, self.pitches, -1).transpose(1, 2).reshape(b, -1)
+        first, second, third = self.room.layers[0].conv, self.room.layers[2].conv, self.room.layers[4].conv
+        weight = first.weight[:, :, 0].t()  # [fine, and quick bins held over three, hidden]
+        held = weight[bins:].reshape(-1, 3, weight.shape[1]).sum(1)
+        hidden = torch.relu(torch.addmm(given(first.bias), levels, torch.cat([weight[:bins], held])))
+        past = torch.cat([state[self.body_states], hidden.unsqueeze(2)], dim=2)
+        new.append(past[:, :, 1:].contiguous())
+        weight = second.weight.reshape(second.weight.shape[0], -1).t()
+        hidden = torch.relu(torch.addmm(given(second.bias), past.reshape(b, -1), weight))
+        room = torch.addmm(given(third.bias), hidden, third.weight[:, :, 0].t())
+        return torch.cat([notes, room], dim=1).unsqueeze(2), new
 
 
 def ear_of(encoder: nn.Module) -> PitchEncoder | None:
