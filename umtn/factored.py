@@ -16,7 +16,9 @@ import torch
 __all__ = ["BINS", "TOLERANCE", "Bins", "Source", "factorised"]
 
 BINS = 16  # read together
-TOGETHER = 3  # such groups share a source, or as many as have the longest window
+TOGETHER = (
+    3  # such groups share a source, or as many as have the longest window, where each is read on its own
+)
 TOLERANCE = 1e-7  # of a kernel's norm: what rounding it to float32 costs
 
 
@@ -36,17 +38,20 @@ class Bins:
     kernel: np.ndarray
 
 
-def factorised(fine: np.ndarray, quick: np.ndarray, hop: int) -> tuple[list[Source], list[Bins], list[Bins]]:
+def factorised(
+    fine: np.ndarray, quick: np.ndarray, hop: int, together: int = TOGETHER
+) -> tuple[list[Source], list[Bins], list[Bins]]:
     """Kernels [bins, 2, longest] -> sources, and the fine and the quick bins that read them, in their order."""
     sources: list[Source] = []
-    return sources, _factorise(fine, hop, sources), _factorise(quick, hop, sources)
+    below = _factorise(fine, hop, together, sources)
+    return sources, below, _factorise(quick, hop, together, sources)
 
 
-def _factorise(kernels: np.ndarray, hop: int, sources: list[Source]) -> list[Bins]:
+def _factorise(kernels: np.ndarray, hop: int, together: int, sources: list[Source]) -> list[Bins]:
     groups = [kernels[first : first + BINS] for first in range(0, len(kernels), BINS)]
     longest = max(map(_length, groups))
     same = sum(all(_length(k[None]) == longest for k in group) for group in groups)
-    starts = [0, *range(same, len(groups), TOGETHER)]
+    starts = [0, *range(same, len(groups), together)]
     bins: list[Bins] = []
     for start, end in zip(starts, [*starts[1:], len(groups)]):
         if start < end:

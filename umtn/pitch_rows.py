@@ -16,15 +16,15 @@ from torch import Tensor, nn
 from umtn.model.layers import CausalConv2d
 from umtn.model.streaming import Pointwise, Residual, StreamingModule, StreamingSequential
 
-__all__ = ["OUTSIDE", "HarmonicEntry", "PitchResidual", "given"]
+__all__ = ["OUTSIDE", "HarmonicEntry", "PitchResidual", "product"]
 
 OUTSIDE = -0.84  # log power of silence: what bins beyond the spectrum's ends say
 
 
-def given(bias: Optional[Tensor]) -> Tensor:
-    """A bias that is there; TorchScript wants to be told."""
-    assert bias is not None
-    return bias
+def product(x: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
+    """A convolution [out, in, ...] that reads all its inputs at once: x [N, in] -> [N, out]."""
+    assert bias is not None  # TorchScript wants to be told
+    return torch.addmm(bias, x, weight.reshape(weight.shape[0], -1).t())
 
 
 class _Convolution(StreamingModule):
@@ -86,10 +86,12 @@ class HarmonicEntry(_Convolution):
         b = levels.shape[0]
         known = torch.cat([levels, self.outside.expand(b, 2)], dim=1)
         cut = known.index_select(1, self.windows).reshape(b, -1, self.window)
-        inputs = cut.index_select(1, self.places).reshape(b * tail.shape[1], -1)
+        inputs = cut.index_select(1, self.places).reshape(b, tail.shape[1], -1)
         weight = self.conv.weight.permute(1, 2, 3, 0).reshape(-1, 2 * self.channels)
-        later, now = torch.mm(inputs, weight).reshape(b, -1, 2, self.channels).unbind(2)
-        return now + (tail + given(self.conv.bias)), later
+        later, now = torch.matmul(inputs, weight).split(self.channels, dim=2)
+        bias = self.conv.bias
+        assert bias is not None
+        return now + (tail + bias), later
 
 
 def _windows(pitches: int, shifts: List[int], bins: int) -> Tuple[np.ndarray, np.ndarray]:
@@ -127,10 +129,10 @@ class _PastFrames(_Convolution):
     def rows(self, x: Tensor, past: Tensor) -> Tuple[Tensor, Tensor]:
         """[B, 1, P, C] -> [B * P, C], and the state after it."""
         d = self.dilation
-        taps = torch.cat([past[:, :1], past[:, d : d + 1], x], dim=3)
-        weight = self.conv.weight.permute(3, 1, 2, 0).reshape(-1, x.shape[3])
-        y = torch.addmm(given(self.conv.bias), taps.reshape(-1, taps.shape[3]), weight)
-        return y, torch.cat([past[:, 1:], x], dim=1)
+        oldest, rest = past.split([1, 2 * d - 1], dim=1)
+        taps = torch.cat([oldest, rest[:, d - 1 : d], x], dim=3)
+        y = product(taps.reshape(-1, taps.shape[3]), self.conv.weight.permute(0, 3, 1, 2), self.conv.bias)
+        return y, torch.cat([rest, x], dim=1)
 
 
 class PitchResidual(Residual):
@@ -150,18 +152,16 @@ class PitchResidual(Residual):
         self.channels = channels
         self.pitches = pitches
 
+    @torch.jit.export
     def rows(self, x: Tensor, past: Tensor) -> Tuple[Tensor, Tensor]:
         """[B, 1, P, C] -> the same."""
         layers = self.inner.layers
-        heard, kept = layers[0].rows(x, past)  # type: ignore[index, operator, union-attr]
-        octave = layers[2].conv  # type: ignore[index, union-attr]
+        heard, kept = layers[0].rows(x, past)  # type: ignore
+        octave, first, second = layers[2].conv, layers[3].module, layers[5].module  # type: ignore
         heard = torch.relu(heard).reshape(-1, 1, self.pitches, self.channels).permute(0, 3, 1, 2)
         # along the last axis of an image, where runtimes convolve fastest
-        heard = F.conv2d(
-            heard, octave.weight.transpose(2, 3), octave.bias, padding=[0, 12], groups=self.channels
-        )
+        weight = octave.weight.transpose(2, 3)
+        heard = F.conv2d(heard, weight, octave.bias, padding=[0, 12], groups=self.channels)
         heard = heard.permute(0, 2, 3, 1).reshape(-1, self.channels)
-        first, second = layers[3].module, layers[5].module  # type: ignore[index, union-attr]
-        heard = torch.relu(torch.addmm(given(first.bias), heard, first.weight[:, :, 0, 0].t()))
-        heard = torch.addmm(given(second.bias), heard, second.weight[:, :, 0, 0].t())
+        heard = product(torch.relu(product(heard, first.weight, first.bias)), second.weight, second.bias)
         return x + heard.reshape(x.shape), kept

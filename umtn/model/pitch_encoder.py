@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from umtn.model.layers import CausalConv1d, dilated_residual
 from umtn.model.semitone_spectrum import CausalSpectrum
 from umtn.model.streaming import Pointwise, StreamingModule, StreamingSequential
-from umtn.pitch_rows import OUTSIDE, HarmonicEntry, PitchResidual, given
+from umtn.pitch_rows import OUTSIDE, HarmonicEntry, PitchResidual, product
 
 __all__ = ["HeardEncoder", "PitchEncoder", "PitchLatent", "ear_of", "mouth", "opened"]
 
@@ -80,6 +80,7 @@ class PitchEncoder(StreamingModule):
         self.block = hop
         self.hop = hop
         self.pitches = layout.pitches
+        self.outside = OUTSIDE
         self.spectrum = CausalSpectrum(rate, hop, layout.lowest, longest, top_hz)
         bins, centre = self.spectrum.bins, 3 * layout.pitches
         shifts = [round(36 * math.log2(h)) for h in HARMONICS]
@@ -127,7 +128,7 @@ class PitchEncoder(StreamingModule):
 
     def _stack(self, s_BCFT: Tensor) -> Tensor:
         """[B, 2, bins, T] -> [B, 2 * harmonics, 3 * pitches, T]: bin b of harmonic h lands on its fundamental."""
-        padded = F.pad(s_BCFT, [0, 0, self.below, self.above], value=OUTSIDE)
+        padded = F.pad(s_BCFT, [0, 0, self.below, self.above], value=self.outside)
         shifted: List[Tensor] = []
         for offset in self.offsets:
             shifted.append(padded[:, :, offset : offset + self.centre])
@@ -136,7 +137,7 @@ class PitchEncoder(StreamingModule):
     def step(self, x: Tensor, state: List[Tensor]) -> Tuple[Tensor, List[Tensor]]:
         if x.shape[2] == self.hop:
             levels, new = self.spectrum.levels(x, state[: self.spectrum_states])
-            z, after = self._read_rows(levels[:, 0], state[self.spectrum_states :])
+            z, after = self._read_rows(levels.reshape(x.shape[0], -1), state[self.spectrum_states :])
         else:
             spectrum, new = self.spectrum.step(x, state[: self.spectrum_states])
             z, after = self.read(spectrum, state[self.spectrum_states :])
@@ -157,25 +158,26 @@ class PitchEncoder(StreamingModule):
         """A single frame [B, fine and quick bins] -> z_BD1: as `read`, by the fewest and plainest products."""
         b, bins = levels.shape[0], self.spectrum.bins
         layers = self.body.layers
-        rows, carried = layers[0].rows(levels, state[0])  # type: ignore[operator]
+        rows, carried = layers[0].rows(levels, state[0])  # type: ignore
         new = [carried.contiguous()]
         rows = torch.relu(rows).unsqueeze(1)
-        for i, layer in enumerate(layers[2:]):
-            rows, carried = layer.rows(rows, state[1 + i])  # type: ignore[operator]
+        for i, layer in enumerate(layers[2:]):  # type: ignore
+            rows, carried = layer.rows(rows, state[1 + i])  # type: ignore
             new.append(carried)
-        head = self.head
-        notes = torch.addmm(given(head.bias), rows.reshape(b * self.pitches, -1), head.weight[:, :, 0, 0].t())
+        notes = product(rows.reshape(b * self.pitches, -1), self.head.weight, self.head.bias)
         notes = notes.reshape(b, self.pitches, -1).transpose(1, 2).reshape(b, -1)
-        first, second, third = self.room.layers[0].conv, self.room.layers[2].conv, self.room.layers[4].conv
-        weight = first.weight[:, :, 0].t()  # [fine, and quick bins held over three, hidden]
-        held = weight[bins:].reshape(-1, 3, weight.shape[1]).sum(1)
-        hidden = torch.relu(torch.addmm(given(first.bias), levels, torch.cat([weight[:bins], held])))
+        room = self.room.layers
+        first, second, third = room[0].conv, room[2].conv, room[4].conv  # type: ignore
+        weight = first.weight.squeeze(2)  # type: ignore
+        # a semitone's thirds hear the same quick bin
+        held = weight[:, bins:].reshape(weight.shape[0], -1, 3).sum(2)
+        weight = torch.cat([weight[:, :bins], held], dim=1)
+        hidden = torch.relu(product(levels, weight, first.bias))  # type: ignore
         past = torch.cat([state[self.body_states], hidden.unsqueeze(2)], dim=2)
         new.append(past[:, :, 1:].contiguous())
-        weight = second.weight.reshape(second.weight.shape[0], -1).t()
-        hidden = torch.relu(torch.addmm(given(second.bias), past.reshape(b, -1), weight))
-        room = torch.addmm(given(third.bias), hidden, third.weight[:, :, 0].t())
-        return torch.cat([notes, room], dim=1).unsqueeze(2), new
+        hidden = torch.relu(product(past.reshape(b, -1), second.weight, second.bias))  # type: ignore
+        said = product(hidden, third.weight, third.bias)  # type: ignore
+        return torch.cat([notes, said], dim=1).unsqueeze(2), new
 
 
 def ear_of(encoder: nn.Module) -> PitchEncoder | None:

@@ -12,7 +12,7 @@ What is kept and multiplied is not the windows, but the shapes that their pieces
 import functools
 import math
 from fractions import Fraction
-from typing import List, Tuple
+from typing import Dict, List, Tuple
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from umtn.model.streaming import StreamingModule
 __all__ = ["CausalSpectrum", "heard_hz", "leaning_window"]
 
 QUALITY = 68.0
+TOGETHER = (
+    2  # groups of bins that share a source: here they are read as one, as far back as the longest of them
+)
 
 
 def leaning_window(length: int) -> Tensor:
@@ -72,68 +75,99 @@ def _shapes(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # small decompositions: threads would mostly wait for each other
     try:
-        sources, fine, quick = factorised(*_both_kernels(rate, hop, lowest, semitones, longest), hop)
+        sources, fine, quick = factorised(
+            *_both_kernels(rate, hop, lowest, semitones, longest), hop, TOGETHER
+        )
     finally:
         torch.set_num_threads(threads)
     return sources, [*fine, *quick]
 
 
 class _Mix(nn.Module):
-    """Neighbouring bins: from samples_BN and what their source gave before, [B, past, rank], to [B, T, 2, bins].
+    """Neighbouring bins that read the same: [B, T, rank], and that of the past, to waves [B, T, 2 (re, im) * bins]."""
 
-    Without a source they read the samples themselves.
+    mix: Tensor
+
+    def __init__(self, first: int, rank: int, steps: int, kernels: List[np.ndarray]) -> None:
+        super().__init__()
+        self.first = first  # of its bins
+        inputs = max(kernel.shape[2] for kernel in kernels)
+        whole = np.concatenate(
+            [np.pad(k, ((0, 0), (0, 0), (inputs - k.shape[2], 0))) for k in kernels], axis=1
+        )
+        self.bins = int(whole.shape[1])
+        self.rank = rank
+        self.steps = steps  # hops from one result that is read to the next
+        self.past = (inputs // rank - 1) * steps
+        self.register_buffer("mix", _float(whole.reshape(-1, inputs).T), persistent=False)
+
+    def forward(self, given: Tensor, past: Tensor) -> Tuple[Tensor, Tensor]:
+        frames = given.shape[1]
+        if self.past > 0:
+            kept = torch.cat([past, given], dim=1)
+            past = kept[:, frames:].contiguous()
+            if frames > 1:
+                given = kept.unfold(1, self.past + 1, 1)[:, :, :, :: self.steps].transpose(2, 3)
+            else:  # nothing to gather, and the exported graph stays small
+                given = kept if self.steps == 1 else kept[:, :: self.steps]
+            given = given.reshape(past.shape[0], frames, -1)
+        return torch.matmul(given, self.mix), past
+
+
+class _Shapes(nn.Module):
+    """All shapes of one span, applied to the end of samples_B1N: a tensor [B, T, rank] for each mix.
+
+    Without shapes its one mix reads the samples themselves.
     """
 
     basis: Tensor
-    mix: Tensor
 
-    def __init__(self, hop: int, source: Source | None, groups: List[np.ndarray]) -> None:
+    def __init__(self, hop: int, span: int, bases: List[np.ndarray], mixes: List[_Mix]) -> None:
         super().__init__()
-        inputs = max(kernel.shape[2] for kernel in groups)
-        padded = [np.pad(k, ((0, 0), (0, 0), (inputs - k.shape[2], 0))) for k in groups]
-        mix = np.concatenate(padded, axis=1)  # [2, bins, inputs]
         self.hop = hop
-        self.bins = int(mix.shape[1])
-        self.shared = source is not None
-        self.span = inputs if source is None else len(source.basis)
-        self.steps = (
-            1 if source is None else self.span // hop
-        )  # hops from one result that is read to the next
-        self.rank = 0 if source is None else int(source.basis.shape[1])
-        self.past = 0 if source is None else (inputs // self.rank - 1) * self.steps
-        basis = np.zeros((0, 0)) if source is None else source.basis
-        for name, array in (("basis", basis), ("mix", mix.reshape(-1, inputs).T)):
-            tensor = torch.from_numpy(np.ascontiguousarray(array, np.float32))
-            self.register_buffer(name, tensor, persistent=False)
+        self.span = span
+        self.shared = len(bases) > 0
+        self.ranks: List[int] = [mix.rank for mix in mixes]
+        self.mixes = nn.ModuleList(mixes)
+        basis = np.concatenate(bases, axis=1) if bases else np.zeros((0, 0))
+        self.register_buffer("basis", _float(basis), persistent=False)
 
-    def forward(self, samples: Tensor, frames: int, past: Tensor) -> Tuple[Tensor, Tensor]:
-        b, n = samples.shape[0], samples.shape[1]
-        if frames == 1:  # nothing to gather, and the exported graph stays small
-            read = samples[:, n - self.span :].unsqueeze(1)
-        else:
-            read = samples[:, n - self.span - (frames - 1) * self.hop :].unfold(1, self.span, self.hop)
-        if self.shared:
-            read = torch.matmul(read, self.basis)
-            if self.past > 0:
-                kept = torch.cat([past, read], dim=1)
-                past = kept[:, frames:].contiguous()
-                if frames == 1:
-                    read = kept if self.steps == 1 else kept[:, :: self.steps]
-                else:
-                    read = kept.unfold(1, self.past + 1, 1)[:, :, :, :: self.steps].transpose(2, 3)
-                read = read.reshape(b, frames, -1)
-        return torch.matmul(read, self.mix).reshape(b, frames, 2, self.bins), past
+    def forward(self, samples: Tensor, frames: int) -> List[Tensor]:
+        read = samples[:, :, samples.shape[2] - self.span - (frames - 1) * self.hop :]
+        if frames > 1:
+            read = read[:, 0].unfold(1, self.span, self.hop)
+        if not self.shared:
+            return [read]
+        return torch.matmul(read, self.basis).split(self.ranks, dim=2)
 
 
-def _mixes(hop: int, sources: List[Source], bins: List[Bins]) -> nn.ModuleList:
-    """Those that read one source read it together."""
-    mixes, first = nn.ModuleList(), 0
+def _float(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array, np.float32))
+
+
+def _by_span(hop: int, sources: List[Source], bins: List[Bins]) -> Tuple[List[_Shapes], List[_Mix]]:
+    """Those that read one source read it together, and sources of one span are applied together; and all mixes, in
+    the order in which they come out."""
+    shapes: List[_Shapes] = []
+    spans: Dict[int, List[Tuple[np.ndarray, _Mix]]] = {}
+    kernels: List[np.ndarray] = []
+    first = 0
     for i, group in enumerate(bins):
-        if i + 1 == len(bins) or bins[i + 1].source != group.source:
-            source = None if group.source is None else sources[group.source]
-            mixes.append(_Mix(hop, source, [g.kernel for g in bins[first : i + 1]]))
-            first = i + 1
-    return mixes
+        kernels.append(group.kernel)
+        if i + 1 < len(bins) and bins[i + 1].source == group.source:
+            continue
+        if group.source is None:
+            mix = _Mix(first, max(k.shape[2] for k in kernels), 1, kernels)
+            shapes.append(_Shapes(hop, mix.rank, [], [mix]))
+        else:
+            basis = sources[group.source].basis
+            mix = _Mix(first, basis.shape[1], len(basis) // hop, kernels)
+            spans.setdefault(len(basis), []).append((basis, mix))
+        first += mix.bins
+        kernels = []
+    for span, members in spans.items():
+        shapes.append(_Shapes(hop, span, [basis for basis, _ in members], [mix for _, mix in members]))
+    return shapes, [mix for some in shapes for mix in some.mixes]  # type: ignore
 
 
 class CausalSpectrum(StreamingModule):
@@ -142,6 +176,9 @@ class CausalSpectrum(StreamingModule):
     Scaled so that -80 dBFS is about -0.84 and a full-scale sine 1. State: the last samples that a shape reads, and
     what each shape gave in the past that a bin reads.
     """
+
+    re: Tensor
+    im: Tensor
 
     def __init__(
         self, rate: int, hop: int, lowest: int, longest: int = 4096, top_hz: float = 11000.0
@@ -155,9 +192,18 @@ class CausalSpectrum(StreamingModule):
         top_hz = heard_hz(top_hz, rate)
         self.semitones = int(12 * math.log2(top_hz / 440.0) + 69) - lowest + 1
         self.bins = 3 * self.semitones
-        self.mixes = _mixes(hop, *_shapes(rate, hop, lowest, self.semitones, longest))
-        self.context = max(0, max(mix.span for mix in self.mixes) - hop)  # type: ignore[operator, type-var]
-        self.past: List[Tuple[int, int]] = [(mix.past, mix.rank) for mix in self.mixes]  # type: ignore[misc]
+        shapes, mixes = _by_span(hop, *_shapes(rate, hop, lowest, self.semitones, longest))
+        self.shapes = nn.ModuleList(shapes)
+        self.context = max(0, max(some.span for some in shapes) - hop)
+        self.past: List[Tuple[int, int]] = [(mix.past, mix.rank) for mix in mixes]
+        places = np.zeros((2, self.bins + self.semitones), np.int64)  # where a bin's wave comes out
+        at = 0
+        for mix in mixes:
+            here = np.arange(mix.bins)
+            places[:, mix.first + here] = at + np.array([here, mix.bins + here])
+            at += 2 * mix.bins
+        self.register_buffer("re", torch.from_numpy(places[0]), persistent=False)
+        self.register_buffer("im", torch.from_numpy(places[1]), persistent=False)
 
     @property
     def ratio(self) -> Fraction:
@@ -198,18 +244,20 @@ class CausalSpectrum(StreamingModule):
         """audio_B1N -> log power [B, T, fine bins and quick bins]."""
         frames = x.shape[2] // self.hop
         new: List[Tensor] = []
-        samples, at = x[:, 0], 0
+        at = 0
         if self.context > 0:
-            samples = torch.cat([state[0][:, 0], samples], dim=1)
-            new.append(samples[:, samples.shape[1] - self.context :].unsqueeze(1).contiguous())
+            x = torch.cat([state[0], x], dim=2)
+            new.append(x[:, :, x.shape[2] - self.context :].contiguous())
             at = 1
         waves: List[Tensor] = []
-        none = samples[:, :0]
-        for mix in self.mixes:
-            wave, past = mix(samples, frames, state[at] if mix.past > 0 else none)
-            waves.append(wave)
-            if mix.past > 0:
-                new.append(past)
-                at += 1
-        re, im = torch.cat(waves, dim=3).unbind(2)
+        for shapes in self.shapes:
+            given = shapes(x, frames)
+            for i, mix in enumerate(shapes.mixes):  # type: ignore
+                wave, past = mix(given[i], state[at] if mix.past > 0 else x)
+                waves.append(wave)
+                if mix.past > 0:
+                    new.append(past)
+                    at += 1
+        wave = torch.cat(waves, dim=2)
+        re, im = wave.index_select(2, self.re), wave.index_select(2, self.im)
         return 0.1 * torch.log(re * re + im * im + 1e-8) + 1.0, new
