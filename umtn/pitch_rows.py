@@ -6,7 +6,7 @@ oldest frame first, so that moving them on by a frame is a plain copy. Both ways
 one fits the other. No `from __future__ import annotations` here: TorchScript reads the annotations.
 """
 
-from typing import List, Optional, Tuple
+from typing import List, Tuple
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ __all__ = ["OUTSIDE", "HarmonicEntry", "PitchResidual", "product"]
 OUTSIDE = -0.84  # log power of silence: what bins beyond the spectrum's ends say
 
 
-def product(x: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
+def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """A convolution [out, in, ...] that reads all its inputs at once: x [N, in] -> [N, out]."""
     assert bias is not None  # TorchScript wants to be told
     return torch.addmm(bias, x, weight.reshape(weight.shape[0], -1).t())
