@@ -30,6 +30,7 @@ from export.bundle.manifest import (
     Probe,
     State,
 )
+from export.sharing import thin, whole
 
 __all__ = [
     "FORMAT_VERSION",
@@ -92,7 +93,23 @@ class Bundle:
         return tuple(self._hashes)
 
     def read(self, name: str) -> bytes:
-        """One file's bytes, hashed again: the file on disk may have been replaced since `open`."""
+        """One file's bytes, hashed again: the file on disk may have been replaced since `open`. A graph has all its
+        weights, also those that stand in the archive only once (`export.sharing`)."""
+        data = self._stored(name)
+        if name not in self.manifest.graphs:
+            return data
+        try:
+            return whole(data, self._weights)
+        except (ValueError, IndexError) as error:
+            raise BundleError(f"{self.path.name}: {name} cannot be read ({error}); export it again") from None
+
+    def _weights(self, name: str) -> bytes:
+        """What a graph may refer to."""
+        if name not in self.manifest.files:
+            raise ValueError(f"its weights lie in {name!r}, which the bundle does not hold")
+        return self._stored(name)
+
+    def _stored(self, name: str) -> bytes:
         if name not in self._hashes:
             raise BundleError(f"{self.path.name} holds no {name!r}; it holds {', '.join(self._hashes)}")
         with _zip(self.path) as archive:
@@ -142,13 +159,14 @@ def write_bundle(
     `files` holds every file but the manifest. Whatever fails, an old bundle at `path` stays as it was.
     """
     path = Path(path)
+    graphs = manifest_without_hashes.graphs
+    files = {name: thin(data, files) if name in graphs else data for name, data in files.items()}
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    absent = [name for name in manifest_without_hashes.graphs if name not in digests]
+    absent = [name for name in graphs if name not in digests]
     if absent:
         raise BundleError(f"the manifest lists the graph {absent[0]!r}, but its file was not given")
     graphs = {
-        name: dataclasses.replace(graph, path=name, sha256=digests[name])
-        for name, graph in manifest_without_hashes.graphs.items()
+        name: dataclasses.replace(graph, path=name, sha256=digests[name]) for name, graph in graphs.items()
     }
     rest = {name: digest for name, digest in digests.items() if name not in graphs}
     manifest = dataclasses.replace(manifest_without_hashes, graphs=graphs, files=rest)

@@ -34,8 +34,8 @@ def test_the_shared_shapes_amount_to_the_kernels_for_fewer_products(size: str) -
     spectrum = CausalSpectrum(*SPECTRA[size])
     sources, fine, quick = factorise(spectrum)
     shared, dense = sum(s.basis.size for s in sources), 0
-    for groups, bins in ((spectrum.fine, fine), (spectrum.quick, quick)):
-        wanted, got = full_kernels(groups, spectrum.longest), expanded(bins, sources, spectrum.longest)
+    for wanted, bins in zip(spectrum.kernels(), (fine, quick)):
+        got = expanded(bins, sources, spectrum.longest)
         norms = np.sqrt((wanted**2).sum(axis=(1, 2)))
         assert (np.sqrt(((got - wanted) ** 2).sum(axis=(1, 2))) <= 1.01 * TOLERANCE * norms).all()
         shared += sum(2 * BINS * b.kernel.shape[2] for b in bins)
@@ -47,7 +47,7 @@ def test_the_kernels_are_what_the_spectrum_computes() -> None:
     spectrum = CausalSpectrum(*SPECTRA["tiny"])
     audio = torch.rand(1, 1, 512, generator=torch.Generator().manual_seed(0)) - 0.5
     power = spectrum(audio)[0, 0, :, -1].numpy()
-    re, im = (full_kernels(spectrum.fine, 512) @ audio[0, 0].double().numpy()).T
+    re, im = (full_kernels(spectrum)[: spectrum.bins] @ audio[0, 0].double().numpy()).T
     assert np.abs(0.1 * np.log(re**2 + im**2 + 1e-8) + 1 - power).max() < 1e-5
 
 

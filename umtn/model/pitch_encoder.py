@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from umtn.model.config import PitchLatent
-from umtn.model.layers import CausalConv1d, CausalConv2d, dilated_residual, split_latent
+from umtn.model.layers import CausalConv1d, dilated_residual, split_latent
+from umtn.model.pitch_rows import OUTSIDE, HarmonicEntry, PitchResidual, product
 from umtn.model.semitone_spectrum import CausalSpectrum
 from umtn.model.streaming import (
     Pointwise,
-    Residual,
     StreamingModule,
     StreamingSequential,
     parameters,
@@ -41,20 +41,6 @@ __all__ = [
 HARMONICS = (0.5, 1, 2, 3, 4, 5, 6, 7, 8)
 
 
-def _residual(channels: int, pitches: int, dilation: int) -> Residual:
-    """Time, then an octave up and down, then channels: each cheap, together they see a chord."""
-    return Residual(
-        StreamingSequential(
-            CausalConv2d(channels, channels, (1, 3), pitches, dilation=dilation),
-            Pointwise(nn.ReLU()),
-            CausalConv2d(channels, channels, (25, 1), pitches, groups=channels),
-            Pointwise(nn.Conv2d(channels, channels, 1)),
-            Pointwise(nn.ReLU()),
-            Pointwise(nn.Conv2d(channels, channels, 1)),
-        )
-    )
-
-
 class PitchEncoder(StreamingModule):
     """audio_B1N -> z_BDT, D = layout.channels, T = N / hop."""
 
@@ -74,6 +60,7 @@ class PitchEncoder(StreamingModule):
         self.block = hop
         self.hop = hop
         self.pitches = layout.pitches
+        self.outside = OUTSIDE
         self.spectrum = CausalSpectrum(rate, hop, layout.lowest, longest, top_hz)
         bins, centre = self.spectrum.bins, 3 * layout.pitches
         shifts = [round(36 * math.log2(h)) for h in HARMONICS]
@@ -81,9 +68,10 @@ class PitchEncoder(StreamingModule):
         self.above = max(0, max(shifts) + centre - bins)
         self.offsets: List[int] = [s + self.below for s in shifts]
         self.centre = centre
-        entry = CausalConv2d(2 * len(shifts), channels, (7, 2), centre, pitch_stride=3)
         self.body = StreamingSequential(
-            entry, Pointwise(nn.ReLU()), *[_residual(channels, layout.pitches, d) for d in dilations]
+            HarmonicEntry(channels, layout.pitches, shifts, bins),
+            Pointwise(nn.ReLU()),
+            *[PitchResidual(channels, layout.pitches, d) for d in dilations],
         )
         self.head = nn.Conv2d(channels, layout.per_pitch, 1)
         self.room = StreamingSequential(
@@ -93,6 +81,7 @@ class PitchEncoder(StreamingModule):
             Pointwise(nn.ReLU()),
             CausalConv1d(48, layout.room, 1),
         )
+        self.spectrum_states = len(self.spectrum.state_names())
         self.body_states = len(self.body.state_names())
         nn.init.constant_(self.head.bias[:1], -3.0)  # type: ignore[index]  # most pitches are silent
 
@@ -119,15 +108,19 @@ class PitchEncoder(StreamingModule):
 
     def _stack(self, s_BCFT: Tensor) -> Tensor:
         """[B, 2, bins, T] -> [B, 2 * harmonics, 3 * pitches, T]: bin b of harmonic h lands on its fundamental."""
-        padded = F.pad(s_BCFT, [0, 0, self.below, self.above], value=-0.84)
+        padded = F.pad(s_BCFT, [0, 0, self.below, self.above], value=self.outside)
         shifted: List[Tensor] = []
         for offset in self.offsets:
             shifted.append(padded[:, :, offset : offset + self.centre])
         return torch.cat(shifted, dim=1)
 
     def step(self, x: Tensor, state: List[Tensor]) -> Tuple[Tensor, List[Tensor]]:
-        spectrum, new = self.spectrum.step(x, state[:1])
-        z, after = self.read(spectrum, state[1:])
+        if x.shape[2] == self.hop:
+            levels, new = self.spectrum.levels(x, state[: self.spectrum_states])
+            z, after = self._read_rows(levels.reshape(x.shape[0], -1), state[self.spectrum_states :])
+        else:
+            spectrum, new = self.spectrum.step(x, state[: self.spectrum_states])
+            z, after = self.read(spectrum, state[self.spectrum_states :])
         new.extend(after)
         return z, new
 
@@ -145,6 +138,31 @@ class PitchEncoder(StreamingModule):
         new.extend(after)
         notes = self.head(body)
         return torch.cat([notes.reshape(b, notes.shape[1] * self.pitches, t), room], dim=1), new
+
+    def _read_rows(self, levels: Tensor, state: List[Tensor]) -> Tuple[Tensor, List[Tensor]]:
+        """A single frame [B, fine and quick bins] -> z_BD1: as `read`, by the fewest and plainest products."""
+        b, bins = levels.shape[0], self.spectrum.bins
+        layers = self.body.layers
+        rows, carried = layers[0].rows(levels, state[0])  # type: ignore
+        new = [carried.contiguous()]
+        rows = torch.relu(rows).unsqueeze(1)
+        for i, layer in enumerate(layers[2:]):  # type: ignore
+            rows, carried = layer.rows(rows, state[1 + i])  # type: ignore
+            new.append(carried)
+        notes = product(rows.reshape(b * self.pitches, -1), self.head.weight, self.head.bias)
+        notes = notes.reshape(b, self.pitches, -1).transpose(1, 2).reshape(b, -1)
+        room = self.room.layers
+        first, second, third = room[0].conv, room[2].conv, room[4].conv  # type: ignore
+        weight = first.weight.squeeze(2)  # type: ignore
+        # a semitone's thirds hear the same quick bin
+        held = weight[:, bins:].reshape(weight.shape[0], -1, 3).sum(2)
+        weight = torch.cat([weight[:, :bins], held], dim=1)
+        hidden = torch.relu(product(levels, weight, first.bias))  # type: ignore
+        past = torch.cat([state[self.body_states], hidden.unsqueeze(2)], dim=2)
+        new.append(past[:, :, 1:].contiguous())
+        hidden = torch.relu(product(past.reshape(b, -1), second.weight, second.bias))  # type: ignore
+        said = product(hidden, third.weight, third.bias)  # type: ignore
+        return torch.cat([notes, said], dim=1).unsqueeze(2), new
 
 
 def ear_of(encoder: nn.Module) -> PitchEncoder | None:

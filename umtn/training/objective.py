@@ -158,10 +158,10 @@ class Objective(nn.Module):
     def _hear(self, ear: PitchEncoder, source_B1N: Tensor) -> Tensor:
         state = ear.init_state(len(source_B1N))
         with torch.no_grad():
-            spectrum, _ = ear.spectrum.step(source_B1N, state[:1])
+            spectrum, _ = ear.spectrum.step(source_B1N, state[: ear.spectrum_states])
         learns = torch.is_grad_enabled() and not self.config.training.frozen_ear
         with mixed(source_B1N), torch.set_grad_enabled(learns):
-            return ear.read(spectrum, state[1:])[0].float()
+            return ear.read(spectrum, state[ear.spectrum_states :])[0].float()
 
     def _allowed(self, batch: Batch) -> Tensor:
         """Where a pitch may sound, [B, P, T]: its note, half a second of release, and the octave below (organs)."""
