@@ -25,6 +25,7 @@ from realtime.shared.parameters import (
     MAX_LATENT,
     PREFIX,
     STATUS,
+    VALUES,
     Family,
     Parameter,
     Status,
@@ -512,7 +513,6 @@ def _shown(parameter: Parameter, number: float) -> Value:
 # Finds what a name means in one session: a parameter of the table, or one of a numbered family.
 
 
-VALUES = ("float", "bool", "choice")  # the kinds that hold a value, other than events and actions
 _FAMILIES = {family.name: family for family in FAMILIES}
 
 
