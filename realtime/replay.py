@@ -24,6 +24,7 @@ from realtime.engines import load_engine
 from realtime.recording.restore import restore
 from realtime.recording.sound_writers import FULL_SCALE, quantised
 from realtime.recording.take_files import beside, read_journal
+from realtime.shared.audio_config import RECORD_ENDINGS
 from realtime.shared.scheduling import flush_denormals
 from umtn.errors import UserError
 
@@ -71,7 +72,7 @@ def replay(path: Path, out: Path | None = None, bundle: Path | None = None) -> R
 
     head, events = read_journal(beside(path))
     out = out or path.with_suffix(".replay.wav")
-    if out.suffix.lower() not in (".wav", ".flac"):
+    if out.suffix.lower() not in RECORD_ENDINGS:
         raise UserError(f"a replay is written to .wav or .flac, but {out} came")
     if out.exists():
         raise UserError(f"{out} exists already; give --out another name")

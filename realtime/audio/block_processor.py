@@ -271,6 +271,7 @@ class Worker:
         s[at["uptime"]] = self.samples / path.rate_hz
         s[at["resets"]] = self.player.resets
         s[at["input_repairs"]] = self.player.input_repairs
+        s[at["underruns"]] = self.player.underruns
         s[at["gate"]] = getattr(path, "gate_open", True)
         s[at["blend_max"]] = getattr(path, "blend_max", 0)
         s[at["recording"]] = self.recorder.seconds
@@ -287,6 +288,7 @@ class Worker:
             **self.xruns.figures(),
             "resets": self.player.resets,
             "input_repairs": self.player.input_repairs,
+            "underruns": self.player.underruns,
             "failures": self.failures,
             "last_failure": self.last_failure,
             "recording_lost": lost,

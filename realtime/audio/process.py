@@ -37,13 +37,13 @@ from realtime.dsp.signal_path import SignalPath  # noqa: E402
 from realtime.engines import load_engine  # noqa: E402
 from realtime.recording.sound_writers import FileRecorder  # noqa: E402
 from realtime.shared.audio_config import (  # noqa: E402
-    FILE_ENDINGS,
     MAX_BLOCK,
     MAX_RATE_HZ,
     MAX_SLACK,
     MIN_BLOCK,
     MIN_RATE_HZ,
     AudioConfig,
+    names_a_file,
 )
 from realtime.shared.latency_store import stored_loop_ms  # noqa: E402
 from realtime.shared.memory import SharedState, SharedStateError  # noqa: E402
@@ -139,7 +139,7 @@ class _Session:
     def _open(self, shared: SharedState) -> None:
         config = self._config
         file = sound_path(config.input)
-        record = config.output if _is_file(config.output) else None
+        record = config.output if names_a_file(config.output) else None
         self._find_devices(file, record)
         self._rate = self._choose_rate(file)
         bundle = Bundle.open(config.bundle)
@@ -383,11 +383,6 @@ class _Session:
         if self._recorder is not None and self._recorder.error:
             return self._recorder.error
         return self._source.error if self._source is not None else None
-
-
-def _is_file(output: str) -> bool:
-    """Whether --out means a file: it has a sound file's ending (a device's number or name has none)."""
-    return Path(output).suffix.lower() in FILE_ENDINGS
 
 
 def _check(config: AudioConfig) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from realtime.dsp.resample import Resampler
 from realtime.dsp.ring_buffer import Fifo, Ring
-from realtime.shared.audio_config import MAX_RATE_HZ
+from realtime.shared.audio_config import MAX_RATE_HZ, names_a_file
 from umtn.errors import UserError
 
 __all__ = ["DEMO", "FileSource", "ReadAhead", "file_rate", "sound_path"]
@@ -30,11 +30,7 @@ def sound_path(spec: str) -> Path | None:
     if spec == "demo":
         return DEMO
     path = Path(spec)
-    return path if path.is_file() or (path.suffix and "/" in path.as_posix()) or _audio_suffix(path) else None
-
-
-def _audio_suffix(path: Path) -> bool:
-    return path.suffix.lower() in (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".opus", ".w64", ".caf")
+    return path if names_a_file(spec) or path.is_file() or (path.suffix and "/" in path.as_posix()) else None
 
 
 def _open(path: Path) -> object:

@@ -15,7 +15,7 @@ from realtime.control.audio_supervisor import Session
 from realtime.control.namespace import Namespace
 from realtime.dsp.controls import DomainMap
 from realtime.recording.take_files import default_name
-from realtime.shared.audio_config import BUNDLES, find_bundle
+from realtime.shared.audio_config import BUNDLES, RECORD_ENDINGS, find_bundle
 from realtime.shared.messages import (
     Load,
     LoadFailed,
@@ -30,9 +30,8 @@ from realtime.shared.messages import (
 )
 from umtn.errors import UserError
 
-__all__ = ["RECORD_ENDINGS", "Deck"]
+__all__ = ["Deck"]
 
-RECORD_ENDINGS = (".wav", ".flac")
 MOST_BUNDLES = 60  # of a folder that a page lists
 
 

@@ -12,13 +12,29 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from realtime.control.address_pattern import MAX_PATTERN, is_pattern, literal_start, matches, refusal, steps
-from realtime.control.conflicts import Contest
-from realtime.control.values import BadValue, Nearest, as_index, as_number, one_number, quoted
+from realtime.control.routes import (
+    ERROR,
+    NORMALIZED,
+    NOTHING,
+    Action,
+    Reply,
+    Route,
+    Setter,
+    Value,
+    action_route,
+    event_route,
+    list_route,
+    normalized_route,
+    setter,
+    status_route,
+    value_route,
+)
+from realtime.control.values import BadValue, Contest, Nearest, Teller, Who, as_index, as_number, quoted
 from realtime.shared.memory import PARAMETER_INDEX, SharedState
 from realtime.shared.messages import PlayingBundle
 from realtime.shared.parameters import (
@@ -26,6 +42,7 @@ from realtime.shared.parameters import (
     MAX_LATENT,
     PREFIX,
     STATUS,
+    VALUES,
     Family,
     Parameter,
     Status,
@@ -33,10 +50,6 @@ from realtime.shared.parameters import (
 )
 from realtime.shared.scheduling import Room
 from umtn.errors import UserError
-
-if TYPE_CHECKING:
-    pass
-    pass
 
 __all__ = [
     "Action",
@@ -60,180 +73,8 @@ __all__ = [
 ]
 
 
-# What one address does: a route takes a message's arguments, acts, and returns the replies.
-#
-# A route never raises on bad input, and nothing moves unless the whole message is right.
-
-
-ERROR = "/error"
-NORMALIZED = "/normalized"
-
-Value = float | int | str
-Reply = tuple[str, tuple[Value, ...]]
-Route = Callable[[Sequence[object]], list[Reply]]
-Setter = Callable[[float], list[Reply]]
-NOTHING: list[Reply] = []
-
-
-def value_route(space: Namespace, parameter: Parameter) -> Route:
-    """One argument sets, none asks."""
-
-    def route(arguments: Sequence[object]) -> list[Reply]:
-        if len(arguments) == 1:
-            return space.set(parameter, arguments[0])
-        if not arguments:
-            return [(parameter.address, (space.value(parameter),))]
-        return _too_many(parameter.address, arguments)
-
-    return route
-
-
-def setter(space: Namespace, parameter: Parameter) -> Setter:
-    """The shortest way from a number to the shared memory, for messages that come by the thousand."""
-    if parameter.kind != "float" or parameter.stored.startswith("blend/"):
-        return lambda number: space.set(parameter, number)
-    low, high, cell, shared = parameter.low, parameter.high, parameter.stored, space.shared
-
-    def quick(number: float) -> list[Reply]:
-        if low <= number <= high:  # False for NaN
-            shared.set(cell, number)
-            return NOTHING
-        return space.set(parameter, number)
-
-    return quick
-
-
-def normalized_route(space: Namespace, parameter: Parameter) -> Route:
-    """The same parameter as a dial from 0 to 1."""
-    address = parameter.address + NORMALIZED
-
-    def route(arguments: Sequence[object]) -> list[Reply]:
-        if not arguments:
-            return [(address, (space.position(parameter),))]
-        try:
-            position = one_number(address, arguments)
-        except BadValue as error:
-            return [(ERROR, (str(error),))]
-        replies = space.store(parameter, parameter.denormalize(position))
-        if replies or 0.0 <= position <= 1.0:
-            return replies
-        return [(ERROR, (f"{address} takes 0 to 1, but {position:g} came; it was clipped",))]
-
-    return route
-
-
-def event_route(space: Namespace, parameter: Parameter) -> Route:
-    """A press is counted in the shared memory."""
-
-    def route(arguments: Sequence[object]) -> list[Reply]:
-        try:
-            # A button sends 1 when pressed and 0 when let go; only the press counts.
-            pressed = _bare(arguments) or one_number(parameter.address, arguments) > 0
-        except BadValue as error:
-            return [(ERROR, (str(error),))]
-        if pressed:
-            space.shared.set(parameter.stored, space.shared.get(parameter.stored) + 1)
-        return NOTHING
-
-    return route
-
-
-def action_route(space: Namespace, parameter: Parameter) -> Route:
-    """Something that the control process does; its answer, or why not, goes to the sender."""
-    address = parameter.address
-
-    def route(arguments: Sequence[object]) -> list[Reply]:
-        action = space.actions.get(parameter.name)
-        if action is None:
-            return [(ERROR, (f"{address} is not available in this session",))]
-        if len(arguments) > 1:
-            return _too_many(address, arguments)
-        try:
-            if _released(parameter, arguments):
-                return NOTHING
-            text = action(_action_argument(parameter, arguments))
-        except ValueError as error:
-            return [(ERROR, (str(error),))]
-        return [(address, (text,))] if text else NOTHING
-
-    return route
-
-
-def list_route(space: Namespace, family: Family) -> Route:
-    """A list sets the channels from 0 on, all or none; without arguments all are told."""
-
-    def route(arguments: Sequence[object]) -> list[Reply]:
-        if not arguments:
-            return [(family.address, space.family(family))]
-        if len(arguments) > space.latent_channels:
-            text = f"{family.address} takes up to {space.latent_channels} numbers, but {len(arguments)} came"
-            return [(ERROR, (f"{text}; nothing was set",))]
-        try:
-            numbers = np.array([as_number(f"{family.address}/{i}", a) for i, a in enumerate(arguments)])
-        except BadValue as error:
-            return [(ERROR, (str(error),))]
-        clipped = np.clip(numbers, family.low, family.high)
-        space.shared.parameters[space.cells_of(family)][: len(clipped)] = clipped
-        outside = int((clipped != numbers).sum())
-        if not outside:
-            return NOTHING
-        text = (
-            f"{family.address} takes {family.low:g} to {family.high:g}; {outside} of {len(numbers)} clipped"
-        )
-        return [(ERROR, (text,))]
-
-    return route
-
-
-def status_route(space: Namespace, status: Status) -> Route:
-    """A figure that can only be asked for."""
-
-    def route(arguments: Sequence[object]) -> list[Reply]:
-        if arguments:
-            return [(ERROR, (f"{status.address} can only be read; send it without arguments",))]
-        return [(status.address, (space.status_value(status),))]
-
-    return route
-
-
-def _bare(arguments: Sequence[object]) -> bool:
-    """Nothing, or OSC's nil: a bang."""
-    return not arguments or (len(arguments) == 1 and arguments[0] is None)
-
-
-def _too_many(address: str, arguments: Sequence[object]) -> list[Reply]:
-    return [(ERROR, (f"{address} takes one argument, but {len(arguments)} came; nothing was set",))]
-
-
-def _released(parameter: Parameter, arguments: Sequence[object]) -> bool:
-    """A button sends 1 when pressed and 0 when let go; only the press counts."""
-    plain = parameter.argument in ("", "text?") and not _bare(arguments) and not isinstance(arguments[0], str)
-    return plain and as_number(parameter.address, arguments[0]) <= 0
-
-
-def _action_argument(parameter: Parameter, arguments: Sequence[object]) -> str | bool | None:
-    """What the action gets: its text, a switch's on or off, or None."""
-    value = arguments[0] if arguments else None
-    if isinstance(value, str) and parameter.argument:
-        return value
-    if parameter.argument == "text":
-        if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
-            return str(int(value))  # a place in the set list, from a controller that sends numbers only
-        came = "nothing" if value is None else type(value).__name__ + " " + quoted(value)
-        raise BadValue(f"{parameter.address} takes a name, but {came} came")
-    if parameter.argument == "switch":
-        if value is None:
-            raise BadValue(f"{parameter.address} takes 0, 1 or a name, but nothing came")
-        return as_number(parameter.address, value) > 0
-    return None
-
-
 _MAX_CACHED = 256
 _STEPS_PER_S = 500_000  # of patterns that are new: a fifth of a second's work
-
-# argument: the text, a switch's on or off, None where none is needed. Returns what to answer ("" for nothing);
-# ValueError says why not
-Action = Callable[[str | bool | None], str]
 
 # Gets address and arguments of a message that was not refused
 Tap = Callable[[str, Sequence[object]], None]
@@ -323,8 +164,28 @@ class Namespace:
             for i in range(self.latent_channels)
         ]  # fmt: skip
 
+    def receive(
+        self, address: str, arguments: Sequence[object], who: Who, tell: Teller, now: float | None = None
+    ) -> list[Reply]:
+        """The one way of all messages from UDP, a WebSocket or a page: act, and note who has set what.
+
+        who: its sender, whom `tell` reaches from any thread. now: monotonic seconds, if the caller has them.
+        """
+        if len(arguments) != 1:
+            return self.answer(address, arguments)
+        value = arguments[0]
+        quick = self.setters.get(address)
+        if quick is not None and isinstance(value, (float, int)):
+            replies = quick(value)
+        else:
+            replies = self.answer(address, arguments)
+        # A dial and a fader on one parameter count apart: their numbers differ even where they agree.
+        if not replies and (quick is not None or address.removesuffix(NORMALIZED) in self.setters):
+            self.contest.note(address, value, who, tell, now)
+        return replies
+
     def answer(self, address: str, arguments: Sequence[object]) -> list[Reply]:
-        """Act on one message; the replies are for its sender."""
+        """Act on one message whose sender needs no name; the replies are for it."""
         route = self.routes.get(address) or self._channel_route(address)
         if route is not None:
             replies = route(arguments)
@@ -507,10 +368,6 @@ def _shown(parameter: Parameter, number: float) -> Value:
     return int(number) if parameter.kind in ("bool", "choice") else number
 
 
-# Finds what a name means in one session: a parameter of the table, or one of a numbered family.
-
-
-VALUES = ("float", "bool", "choice")  # the kinds that hold a value, other than events and actions
 _FAMILIES = {family.name: family for family in FAMILIES}
 
 

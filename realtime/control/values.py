@@ -1,15 +1,28 @@
-"""Foreign values, looked at before anything moves: BadValue says what came and what was wanted."""
+"""Values from outside: BadValue says what came and what was wanted, Contest who else sets the same parameter.
+
+Both are looked at before, or as, anything moves. Two controllers on one parameter: the last one wins, both are told.
+"""
 
 from __future__ import annotations
 
 import difflib
 import math
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from realtime.shared.parameters import Parameter
 
-__all__ = ["BadValue", "Nearest", "as_index", "as_number", "quoted"]
+__all__ = [
+    "BadValue",
+    "Contest",
+    "Nearest",
+    "Teller",
+    "Who",
+    "as_index",
+    "as_number",
+    "one_number",
+    "quoted",
+]
 
 _SHOWN = 60  # characters of a foreign string that an error quotes
 _SEARCHES_PER_S = 20
@@ -86,3 +99,40 @@ class Nearest:
         near = difflib.get_close_matches(address, known, 1, 0.0)[0]
         self._found[address] = near
         return near
+
+
+WITHIN_S = 1.0
+TELL_EVERY_S = 1.0
+
+Who = tuple[str, int] | str  # a UDP address, or the name of something else that sets values
+Teller = Callable[[Who, str], None]
+
+
+def _name(who: Who) -> str:
+    return who if isinstance(who, str) else f"{who[0]}:{who[1]}"
+
+
+class Contest:
+    """Notes who set what last. Used from several threads: each entry is replaced as a whole."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[Who, object, float, Teller]] = {}
+        self._told: dict[str, float] = {}
+
+    def note(self, address: str, value: object, who: Who, tell: Teller, now: float | None = None) -> None:
+        """`who` sets `address`; if another did so within WITHIN_S and wants another value, tell both.
+
+        tell: reaches `who`, here or from another thread. now: monotonic seconds, if the caller has them.
+        """
+        now = time.monotonic() if now is None else now
+        before = self._last.get(address)
+        self._last[address] = (who, value, now, tell)
+        if before is None or before[0] == who or now - before[2] > WITHIN_S or before[1] == value:
+            return
+        if now - self._told.get(address, -TELL_EVERY_S) < TELL_EVERY_S:
+            return
+        self._told[address] = now
+        shown = f"{value:.6g}" if isinstance(value, (int, float)) else str(value)
+        for one, other, teller in ((before[0], who, before[3]), (who, before[0], tell)):
+            text = f"{address} is set by {_name(other)} too; the last one wins, which is {shown} now"
+            teller(one, text)

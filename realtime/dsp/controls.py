@@ -6,47 +6,49 @@ it writes to `to` and `blend/...` are still numbers in the old list.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from realtime.shared.memory import PARAMETER_INDEX
-from realtime.shared.parameters import FAMILIES, MAX_DOMAINS, MAX_LATENT, PARAMETERS
+from realtime.shared.parameters import FAMILIES, MAX_DOMAINS, PARAMETERS, VALUES
 from realtime.shared.saved_classes import saved
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["CELLS", "DomainMap", "default_cells", "fill", "named", "put"]
+__all__ = ["CELLS", "Controls", "DomainMap", "default_cells", "fill", "named", "put"]
 
 CELLS = len(PARAMETER_INDEX)
 _NAMES = tuple(PARAMETER_INDEX)
 _TO = PARAMETER_INDEX["to"]
-_BLEND, _SCALE, _BIAS = (
-    slice(PARAMETER_INDEX[f"{name}/0"], PARAMETER_INDEX[f"{name}/0"] + count)
-    for name, count in (("blend", MAX_DOMAINS), ("latent/scale", MAX_LATENT), ("latent/bias", MAX_LATENT))
-)
+
+
+def _cells_of(name: str, count: int) -> slice:
+    return slice(PARAMETER_INDEX[f"{name}/0"], PARAMETER_INDEX[f"{name}/0"] + count)
+
+
+# Attribute of Controls -> its cell and what it is there, or its cells: made from the table, as the cells are
+_KINDS: dict[str, Callable[[float], float]] = {
+    "float": float,
+    "bool": lambda x: bool(x >= 0.5),
+    "choice": int,
+}
+_SINGLE = {
+    p.attribute: (PARAMETER_INDEX[p.name], _KINDS[p.kind])
+    for p in PARAMETERS
+    if p.kind in VALUES and not p.per_domain
+}
+_SEVERAL = {p.attribute: _cells_of(p.name, MAX_DOMAINS) for p in PARAMETERS if p.per_domain}
+_SEVERAL |= {f.attribute: _cells_of(f.name, f.count) for f in FAMILIES}
+_BLEND, _SCALE, _BIAS = (_SEVERAL[name] for name in ("blend", "latent_scale", "latent_bias"))
 
 
 def fill(controls: Controls, cells: np.ndarray) -> None:
     """Every control from its cell."""
-    c, at = controls, PARAMETER_INDEX
-    c.to = int(cells[_TO])
-    c.mix = float(cells[at["mix"]])
-    c.input_gain_db = float(cells[at["input/gain_db"]])
-    c.output_gain_db = float(cells[at["output/gain_db"]])
-    c.bypass = bool(cells[at["bypass"]] >= 0.5)
-    c.mute = bool(cells[at["mute"]] >= 0.5)
-    c.crossfade_ms = float(cells[at["crossfade_ms"]])
-    c.gate_db = float(cells[at["input/gate_db"]])
-    c.freeze = bool(cells[at["freeze"]] >= 0.5)
-    c.transpose = float(cells[at["transpose"]])
-    c.temperature = float(cells[at["temperature"]])
-    np.copyto(c.blend, cells[_BLEND])
-    np.copyto(c.latent_scale, cells[_SCALE])
-    np.copyto(c.latent_bias, cells[_BIAS])
+    held = vars(controls)
+    for name, (cell, kind) in _SINGLE.items():
+        held[name] = kind(cells[cell])
+    for name, several in _SEVERAL.items():
+        np.copyto(held[name], cells[several])
 
 
 def default_cells() -> np.ndarray:
@@ -123,22 +125,24 @@ def _domain_cells(cells: np.ndarray) -> np.ndarray:
     return np.concatenate([cells[_TO : _TO + 1], cells[_BLEND], cells[_SCALE], cells[_BIAS]])
 
 
-@saved("controls")
-@dataclass
+@saved("controls", renamed={"gate_db": "input_gate_db"})
 class Controls:
-    """What the performer sets; the audio thread copies it from the shared memory before each block."""
+    """What the performer sets; the audio thread copies it from the shared memory before each block.
 
-    to: int = 0
-    mix: float = 1.0
-    input_gain_db: float = 0.0
-    output_gain_db: float = 0.0
-    gate_db: float = -100.0
-    bypass: bool = False
-    mute: bool = False
-    freeze: bool = False
-    transpose: float = 0.0
-    temperature: float = 1.0
-    crossfade_ms: float = 60.0
-    blend: np.ndarray = field(default_factory=lambda: np.zeros(MAX_DOMAINS))  # weights; all 0: `to` alone
-    latent_scale: np.ndarray = field(default_factory=lambda: np.ones(MAX_LATENT))
-    latent_bias: np.ndarray = field(default_factory=lambda: np.zeros(MAX_LATENT))
+    One attribute a value of the table, `input_gain_db` of `input/gain_db`, and three arrays: `blend`
+    [MAX_DOMAINS] (weights; all 0: `to` alone), `latent_scale` and `latent_bias` [MAX_LATENT]. Given ones replace
+    the table's defaults; TypeError for a name that it does not have.
+    """
+
+    def __init__(self, **given: Any) -> None:
+        held, cells = vars(self), default_cells()
+        held.update({name: cells[several].copy() for name, several in _SEVERAL.items()})
+        fill(self, cells)
+        if unknown := given.keys() - held.keys():
+            raise TypeError(f"the table has no {', '.join(sorted(unknown))}")
+        held.update(given)
+
+    if TYPE_CHECKING:
+        # Which attributes there are is known when the table has been read, not before
+        def __getattr__(self, name: str) -> Any: ...
+        def __setattr__(self, name: str, value: Any) -> None: ...

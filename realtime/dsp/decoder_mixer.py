@@ -14,7 +14,7 @@ import numpy as np
 from realtime.dsp.fade import Fade
 from realtime.dsp.latent_controls import LatentControls
 from realtime.engines.engine import Engine
-from realtime.shared.parameters import MAX_DOMAINS
+from realtime.shared.parameters import MAX_DOMAINS, by_name
 from realtime.shared.saved_classes import saved
 from realtime.shared.scheduling import LEAST
 
@@ -36,7 +36,7 @@ __all__ = ["Blend", "Voices", "powers_of"]
 MIN_FADE_MS = 5.0
 WARM_MS = 16.0
 HURRY_MS = 20.0
-WEIGHT_MS = 20.0
+WEIGHT_MS = by_name("blend").smoothing_ms
 LINGER_MS = 200.0  # a pad that touches zero comes back: a decoder that fell silent is kept that long
 INAUDIBLE = 1e-3  # of the largest weight: -60 dB
 

@@ -45,7 +45,7 @@ def gain_to_db(gain: float) -> float:
 class Ramp:
     """A control value that moves in a straight line to its target in `ms`: no step, so no click."""
 
-    def __init__(self, value: float, rate_hz: int, ms: float = 20.0) -> None:
+    def __init__(self, value: float, rate_hz: int, ms: float) -> None:
         self.value = self.target = float(value)
         self._steps = max(1.0, rate_hz * ms / 1000.0)
         self._slope = 0.0

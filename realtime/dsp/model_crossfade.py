@@ -50,7 +50,7 @@ class Player:
         self.path = path
         self.swaps = 0
         self._retire = retire
-        self._resets = self._repairs = 0  # of paths that have gone
+        self._resets = self._repairs = self._underruns = 0  # of paths that have gone
         self._map: DomainMap | None = None
         self._next: SignalPath | None = None
         self._next_map: DomainMap | None = None
@@ -73,6 +73,10 @@ class Player:
     @property
     def input_repairs(self) -> int:
         return self._repairs + self.path.input_repairs
+
+    @property
+    def underruns(self) -> int:
+        return self._underruns + self.path.underruns
 
     def swap(self, incoming: Incoming, cells: np.ndarray) -> None:
         """From this call on the incoming path takes over."""
@@ -135,6 +139,7 @@ class Player:
         old, self.path = self.path, new
         self._resets += old.resets
         self._repairs += old.input_repairs
+        self._underruns += old.underruns
         self._map, self._next, self._next_map = self._next_map, None, None
         if self._map is not None:
             self._map.settle(cells)

@@ -22,6 +22,7 @@ from realtime.dsp.filters import CHUNK, DcBlocker, DelayLine, Gate, Hush, Meter,
 from realtime.dsp.resample import Resampler, reblocking_delay, span_at
 from realtime.dsp.ring_buffer import Fifo
 from realtime.engines.engine import Engine
+from realtime.shared.parameters import by_name
 from realtime.shared.saved_classes import saved
 from realtime.shared.scheduling import LEAST, Room
 
@@ -122,11 +123,11 @@ class SignalPath:
 
     def _make_ramps(self) -> None:
         c, rate = self.controls, self.rate_hz
-        self._gain_in = Ramp(db_to_gain(c.input_gain_db), rate)
-        self._gain_out = Ramp(db_to_gain(c.output_gain_db), rate)
-        self._mix = Ramp(c.mix, rate)
-        self._bypass = Ramp(float(c.bypass), rate)
-        self._loud = Ramp(float(not c.mute), rate)
+        self._gain_in = Ramp(db_to_gain(c.input_gain_db), rate, by_name("input/gain_db").smoothing_ms)
+        self._gain_out = Ramp(db_to_gain(c.output_gain_db), rate, by_name("output/gain_db").smoothing_ms)
+        self._mix = Ramp(c.mix, rate, by_name("mix").smoothing_ms)
+        self._bypass = Ramp(float(c.bypass), rate, by_name("bypass").smoothing_ms)
+        self._loud = Ramp(float(not c.mute), rate, by_name("mute").smoothing_ms)
         self._blend = np.empty(CHUNK, np.float32)
         self._dc = DcBlocker(rate)
         self._gate, self._hush = Gate(rate), Hush(self.engine.manifest.sample_rate, self._model_block)
@@ -139,6 +140,11 @@ class SignalPath:
     def resets(self) -> int:
         """Times that the model was restarted because its output was not finite or far too loud."""
         return self._voices.resets
+
+    @property
+    def underruns(self) -> int:
+        """Pieces of output for which the wet buffer held too little; 0 where the delay is computed right."""
+        return self._underruns
 
     @property
     def domain(self) -> int:
@@ -197,7 +203,7 @@ class SignalPath:
         latent = self._voices.latent
         latent.freeze, latent.transpose = c.freeze, c.transpose
         latent.shape(c.latent_scale, c.latent_bias)
-        self._gate.aim(c.gate_db)
+        self._gate.aim(c.input_gate_db)
         if c.temperature != self._temperature:
             self.engine.temperature = self._temperature = c.temperature
         self._gain_in.aim(db_to_gain(c.input_gain_db))

@@ -18,11 +18,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from realtime.dsp.ring_buffer import Ring
+from realtime.shared.audio_config import RECORD_ENDINGS
 from umtn.errors import UserError
 
 __all__ = [
     "Container",
-    "ENDINGS",
     "FileRecorder",
     "FlacFile",
     "WavFile",
@@ -42,7 +42,6 @@ __all__ = [
 # read such a file (seen with 1.2.2); with the 36 bits of its STREAMINFO kept right, all readers can.
 
 
-ENDINGS = (".wav", ".flac")
 CHANNELS = 2
 MAX_RIFF = (1 << 32) - 1
 FULL_SCALE = 1 << 23  # of 24 bits: the steps in which a 24-bit sound card counts
@@ -67,7 +66,7 @@ def create(path: Path, rate_hz: int) -> Container:
         return FlacFile(path, rate_hz)
     if path.suffix.lower() == ".wav":
         return WavFile(path, rate_hz)
-    raise UserError(f"a recording ends in {' or '.join(ENDINGS)}, but {path.name} came")
+    raise UserError(f"a recording ends in {' or '.join(RECORD_ENDINGS)}, but {path.name} came")
 
 
 class WavFile:
@@ -253,7 +252,7 @@ class FileRecorder:
 
     def _check(self) -> None:
         path = self.path
-        if path.suffix.lower() not in (".wav", ".flac"):
+        if path.suffix.lower() not in RECORD_ENDINGS:
             raise UserError(
                 f"the output file {path} must end in .wav or .flac; other formats cannot be recorded live"
             )

@@ -16,7 +16,8 @@ from realtime.dsp.model_crossfade import Incoming
 from realtime.dsp.ring_buffer import Ring
 from realtime.recording.restore import save
 from realtime.recording.snapshot import polite
-from realtime.recording.sound_writers import CHANNELS, ENDINGS, create
+from realtime.recording.sound_writers import CHANNELS, create
+from realtime.shared.audio_config import RECORD_ENDINGS
 from realtime.shared.memory import PARAMETER_INDEX
 from umtn.errors import UserError
 
@@ -144,8 +145,8 @@ class TapeFile:
     """
 
     def __init__(self, path: Path, rate_hz: int) -> None:
-        if path.suffix.lower() not in ENDINGS:
-            raise UserError(f"a recording ends in {' or '.join(ENDINGS)}, but {path.name} came")
+        if path.suffix.lower() not in RECORD_ENDINGS:
+            raise UserError(f"a recording ends in {' or '.join(RECORD_ENDINGS)}, but {path.name} came")
         if not path.parent.is_dir():
             raise UserError(f"cannot record to {path}: there is no folder {path.parent}")
         self._rate = rate_hz

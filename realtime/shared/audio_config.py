@@ -16,6 +16,7 @@ __all__ = [
     "MAX_SLACK",
     "MIN_BLOCK",
     "MIN_RATE_HZ",
+    "RECORD_ENDINGS",
     "AudioConfig",
     "bundle_named",
     "find_bundle",
@@ -56,6 +57,7 @@ class AudioConfig:
     record: str | None = None
 
 
+RECORD_ENDINGS = (".wav", ".flac")  # what can be written
 FILE_ENDINGS = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".w64", ".caf", ".opus", ".rf64")
 
 
@@ -75,9 +77,9 @@ def find_bundle(name: str) -> Path:
     raise UserError(f"no bundle {name!r}: neither a file nor a shipped name ({listed}){hint}")
 
 
-def names_a_file(output: str) -> bool:
-    """True if --out (or --in) names a sound file rather than a device."""
-    return output.lower().endswith(FILE_ENDINGS)
+def names_a_file(spec: str | Path) -> bool:
+    """True if --in or --out has a sound file's ending; a device's number or name has none. Asks no disk."""
+    return Path(spec).suffix.lower() in FILE_ENDINGS
 
 
 def bundle_named(name: str | Path) -> Path:

@@ -20,6 +20,7 @@ __all__ = [
     "Parameter",
     "STATUS",
     "Status",
+    "VALUES",
     "by_name",
     "describe",
     "markdown_table",
@@ -33,6 +34,7 @@ MAX_LATENT = 1024  # latent channels that can be scaled and shifted one by one
 
 # event: fires in the audio process. action: done by the control process, which may need a name for it
 Kind = Literal["float", "bool", "choice", "event", "action"]
+VALUES = ("float", "bool", "choice")  # the kinds that hold a value
 Argument = Literal["", "text", "text?", "switch"]  # of an action; switch: 0, 1 or a name
 Curve = Literal["linear", "square"]
 _EXPONENT: dict[Curve, float] = {"linear": 1.0, "square": 2.0}
@@ -61,6 +63,11 @@ class Parameter:
     def stored(self) -> str:
         """Name of its cell in the shared memory."""
         return self.cell or self.name
+
+    @property
+    def attribute(self) -> str:
+        """Its name among the signal path's controls, e.g. `input_gain_db`."""
+        return self.name.replace("/", "_")
 
     @property
     def address(self) -> str:
@@ -94,6 +101,11 @@ class Family:
     default: float
     count: int
     description: str
+
+    @property
+    def attribute(self) -> str:
+        """Its name among the signal path's controls, e.g. `latent_scale`."""
+        return self.name.replace("/", "_")
 
     @property
     def address(self) -> str:
@@ -165,6 +177,7 @@ STATUS: tuple[Status, ...] = (
     Status("uptime",       "float",  "s",  "time since the audio started"),
     Status("resets",       "int",    "",   "times the model was reset, its output not being finite or sane"),
     Status("input_repairs", "int",   "",   "blocks whose input was not finite and was made so"),
+    Status("underruns",    "int",    "",   "pieces of output that the model's sound did not reach in time, which the buffering rules out"),
     Status("callback_p999_us", "float", "us", "time in the device's callback that 999 of 1000 blocks stay below"),
     Status("block",        "int",    "",   "samples in one block at the device's rate"),
     Status("rate",         "float",  "Hz", "sample rate of the device"),

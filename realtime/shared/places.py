@@ -6,11 +6,11 @@ import os
 import stat
 from pathlib import Path
 
+from realtime.shared.audio_config import RECORD_ENDINGS
 from umtn.errors import UserError
 
 __all__ = ["check_input", "check_output", "check_presets", "check_record", "folder_sentence"]
 
-RECORD_ENDINGS = (".wav", ".flac")
 _STREAMS = ("/dev/stdin", "/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")
 _WANTED = {
     "--in": "a sound file, mic, a device's name or number, or demo is wanted",

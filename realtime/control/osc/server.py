@@ -1,4 +1,4 @@
-"""Datagrams to acts: what comes most is recognised by its first bytes, all else is parsed with care.
+"""OSC over UDP: a socket, its Inbox, the replies and who subscribes to values.
 
 Threading model: the OSC thread alone, except `tell`, which any thread may call.
 """
@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import struct
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from realtime.control.conflicts import Who
-from realtime.control.namespace import ERROR, NORMALIZED, BadValue, Namespace, Reply, Setter
-from realtime.control.osc.packet import Message, PacketError, decode, encode, encode_head
-from realtime.control.osc.schedule import MAX_AHEAD_S, Schedule
+from realtime.control.namespace import ERROR, BadValue, Namespace, Reply
+from realtime.control.osc.inbox import MAX_AHEAD_S, Inbox, OscStats
+from realtime.control.osc.packet import encode
 from realtime.control.osc.subscriptions import Address, Subscribers
 from realtime.control.server_thread import LoopThread, bind_udp
+from realtime.control.values import Who
 from realtime.shared.parameters import PREFIX
 
 __all__ = ["Dispatcher", "MAX_AHEAD_S", "OscServer", "OscStats"]
@@ -26,23 +24,12 @@ __all__ = ["Dispatcher", "MAX_AHEAD_S", "OscServer", "OscStats"]
 
 MAX_ERRORS_PER_S = 200
 SUBSCRIBE, UNSUBSCRIBE = f"{PREFIX}subscribe", f"{PREFIX}unsubscribe"
-_FLOAT, _INT = struct.Struct(">f").unpack, struct.Struct(">i").unpack
 
 _log = logging.getLogger("realtime.osc")
 
 
-@dataclass
-class OscStats:
-    """Counts since the start."""
-
-    messages: int = 0
-    malformed: int = 0
-    errors_sent: int = 0
-    errors_dropped: int = 0
-
-
 class Dispatcher:
-    """One datagram in, its messages acted upon, replies out through `send`."""
+    """What is particular to UDP: subscriptions, and replies through `send` that no flood of errors multiplies."""
 
     def __init__(
         self, namespace: Namespace, stats: OscStats, send: Callable[[bytes, Address], None], own: Address
@@ -51,41 +38,21 @@ class Dispatcher:
         self._stats = stats
         self._send = send
         self.subscribers = Subscribers(namespace, send, own)
-        self._schedule = Schedule(self._act)
         self._errors_left = MAX_ERRORS_PER_S
         self._second = 0.0
         self._unlogged = 0
-        self._quick: dict[bytes, tuple[str, Setter, Callable[[bytes], tuple[float]]]] = {}
-        self._names: dict[bytes, tuple[str, Setter, int]] = {}
-        self.now = 0.0  # of this wake-up; a clock call for each message would cost as much as it
         namespace.add(SUBSCRIBE, _only_udp, "sif", "[host] port [rate_hz] [/part]: push values there (UDP)")
         namespace.add(UNSUBSCRIBE, _only_udp, "si", "[host] port: push no more (UDP)")
-        self._revision = -1
-        self._learn()
-
-    def wake(self) -> None:
-        """Before the datagrams of one wake-up."""
-        self.now = time.monotonic()
-        if self._namespace.revision != self._revision:
-            self._learn()
-
-    def datagram(self, data: bytes, sender: Address) -> None:
-        """Act on one datagram."""
-        found = self._quick.get(data[:-4])
-        if found is not None:
-            address, setter, unpack = found
-            (number,) = unpack(data[-4:])
-        elif data in self._names:
-            address, setter, number = self._names[data]
-        else:
-            self._parse(data, sender)
-            return
-        self._stats.messages += 1
-        replies = setter(number)
-        if replies:
-            self._reply(replies, sender)
-        else:
-            self._namespace.contest.note(address, number, sender, self.tell, self.now)
+        self.inbox = Inbox(
+            namespace,
+            stats,
+            self._reply,
+            self.tell,
+            {
+                SUBSCRIBE: lambda arguments, sender: self._subscribe(arguments, sender, join=True),
+                UNSUBSCRIBE: lambda arguments, sender: self._subscribe(arguments, sender, join=False),
+            },
+        )
 
     def tick(self) -> None:
         """As often as subscribers.rate_hz says: pushes, and each second a fresh allowance of errors."""
@@ -101,58 +68,6 @@ class Dispatcher:
         """An error sentence for one sender."""
         if not isinstance(who, str):
             self._reply([(ERROR, (text,))], who)
-
-    def _learn(self) -> None:
-        """Beginnings of all messages that set one number: address and type, as they come on the wire.
-
-        A number is the last 4 bytes of such a message and all that varies. Of a choice by its name there are so few
-        that whole messages are known.
-        """
-        self._revision = self._namespace.revision
-        unpackers: tuple[tuple[str, Callable[..., tuple[float]]], ...] = (("f", _FLOAT), ("i", _INT))
-        self._quick = {
-            encode_head(address, tag): (address, setter, unpack)
-            for address, setter in self._namespace.setters.items()
-            for tag, unpack in unpackers
-        }
-        self._names = {
-            encode(p.address, name): (p.address, self._namespace.setters[p.address], index)
-            for p in self._namespace.parameters
-            for index, name in enumerate(p.choices)
-        }
-
-    def _parse(self, data: bytes, sender: Address) -> None:
-        try:
-            messages = decode(data)
-        except PacketError as error:
-            self._stats.malformed += 1
-            self._reply([(ERROR, (f"not understood: {error}; nothing was set",))], sender)
-            return
-        for message in messages:
-            refused = self._schedule.put(message, sender)
-            if refused:
-                self._reply([(ERROR, (refused,))], sender)
-
-    def _act(self, message: Message, sender: Address) -> None:
-        self._stats.messages += 1
-        address, arguments = message.address, message.arguments
-        try:
-            if address in (SUBSCRIBE, UNSUBSCRIBE):
-                replies = self._subscribe(arguments, sender, join=address == SUBSCRIBE)
-            else:
-                replies = self._namespace.answer(address, arguments)
-                if len(arguments) == 1 and not replies:
-                    self._note(address, arguments[0], sender)
-        except Exception as error:
-            _log.exception("%s failed", address[:80])
-            replies = [(ERROR, (f"{address[:80]} failed inside the program ({error})",))]
-        if replies:
-            self._reply(replies, sender)
-
-    def _note(self, address: str, value: object, sender: Address) -> None:
-        # A dial and a fader on one parameter count apart: their numbers differ even where they agree.
-        if address.removesuffix(NORMALIZED) in self._namespace.setters:
-            self._namespace.contest.note(address, value, sender, self.tell, self.now)
 
     def _subscribe(self, arguments: Sequence[object], sender: Address, join: bool) -> list[Reply]:
         change = self.subscribers.add if join else self.subscribers.remove
@@ -233,7 +148,7 @@ class OscServer(LoopThread):
     def _readable(self, loop: asyncio.AbstractEventLoop) -> None:
         """Something has come: read it, and wait for more or, in a flood, look again in a moment."""
         self._read_all()
-        now = self._dispatcher.now
+        now = self._dispatcher.inbox.now
         self._wakes.append(now)
         if now - self._wakes[0] < FLOOD_S:
             loop.remove_reader(self._socket)
@@ -250,8 +165,8 @@ class OscServer(LoopThread):
 
     def _read_all(self) -> int:
         """Act on up to MAX_BATCH datagrams that wait; returns how many there were."""
-        receive, act = self._socket.recvfrom, self._dispatcher.datagram
-        self._dispatcher.wake()
+        receive, act = self._socket.recvfrom, self._dispatcher.inbox.packet
+        self._dispatcher.inbox.wake()
         for count in range(MAX_BATCH):
             try:
                 data, sender = receive(MAX_DATAGRAM)

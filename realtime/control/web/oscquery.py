@@ -23,11 +23,10 @@ from typing import Any
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from realtime.control.conflicts import Who
-from realtime.control.namespace import ERROR, NORMALIZED, Namespace, Reply, Value
-from realtime.control.osc.packet import Message, PacketError, decode, encode
-from realtime.control.osc.schedule import Schedule
-from realtime.control.values import quoted
+from realtime.control.namespace import ERROR, Namespace, Reply, Value
+from realtime.control.osc.inbox import Inbox, OscStats
+from realtime.control.osc.packet import encode
+from realtime.control.values import Who, quoted
 from realtime.control.web.address_tree import ATTRIBUTES, OPTIONAL, Tree
 
 __all__ = ["HEARTBEAT_S", "Listener", "MAX_CLIENTS", "MAX_MESSAGE_BYTES", "OscQuery", "PUSH_HZ"]
@@ -65,7 +64,7 @@ class Listener:
         self._waiting: deque[bytes | str] = deque()
         self._news = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._schedule = Schedule(self._act)
+        self._inbox = Inbox(space, OscStats(), lambda replies, sender: self._say(replies), self.tell)
         self._errors: tuple[float, int] = (0.0, 0)  # second, how many in it
 
     async def serve(self, transport: asyncio.Transport | None) -> None:
@@ -77,7 +76,7 @@ class Listener:
             await asyncio.wait({writer, reader}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._space.taps = tuple(tap for tap in self._space.taps if tap != self._tapped)
-            self._schedule.clear()
+            self._inbox.clear()
             for task in (writer, reader):
                 task.cancel()
             await asyncio.gather(writer, reader, return_exceptions=True)
@@ -113,7 +112,8 @@ class Listener:
             if message.type is WSMsgType.TEXT:
                 self._command(message.data)
             elif message.type is WSMsgType.BINARY:
-                self._packet(message.data)
+                self._inbox.wake()
+                self._inbox.packet(message.data, self.name)
             count += 1
             if count % TURN == 0:  # what has arrived already is read without waiting
                 await asyncio.sleep(0)
@@ -182,28 +182,6 @@ class Listener:
         else:
             self._heard[path] = None  # so that its present value is sent first
             self._news.set()
-
-    def _packet(self, data: bytes) -> None:
-        try:
-            messages = decode(data)
-        except PacketError as error:
-            self._complain(f"not understood: {error}; nothing was set")
-            return
-        for message in messages:
-            refused = self._schedule.put(message, None)
-            if refused:
-                self._complain(refused)
-
-    def _act(self, message: Message, sender: None) -> None:
-        address, arguments = message.address, message.arguments
-        try:
-            replies = self._space.answer(address, arguments)
-        except Exception as error:
-            self._complain(f"{address[:80]} failed inside the program ({error})")
-            return
-        self._say(replies)
-        if len(arguments) == 1 and not replies and address.removesuffix(NORMALIZED) in self._space.setters:
-            self._space.contest.note(address, arguments[0], self.name, self.tell)
 
     def _complain(self, text: str) -> None:
         self._say([(ERROR, (text,))])

@@ -21,8 +21,8 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
-from realtime.control.conflicts import Who
 from realtime.control.namespace import ERROR, Namespace, Reply
+from realtime.control.values import Who
 from realtime.control.web.page_state import PageValues, Scope
 from realtime.shared.parameters import PREFIX, Parameter
 
@@ -137,9 +137,11 @@ class Wishes:
         if parameter.kind == "action":
             self._act(page, name, value)
             return
-        if value is not None and parameter.kind != "event":
-            self._namespace.contest.note(parameter.address, value, page.name, page.tell_from_anywhere)
-        _pass_on(page, name, self._namespace.answer(parameter.address, () if value is None else (value,)))
+        arguments = () if value is None else (value,)
+        _pass_on(page, name, self._receive(page, parameter.address, arguments))
+
+    def _receive(self, page: Page, address: str, arguments: tuple[object, ...]) -> list[Reply]:
+        return self._namespace.receive(address, arguments, page.name, page.tell_from_anywhere)
 
     def _known(self, name: object) -> Parameter:
         for parameter in self._namespace.parameters:
@@ -153,7 +155,7 @@ class Wishes:
             return
         self._waiting += 1
         arguments = () if value is None else (value,)
-        done = self.in_turn(lambda: self._namespace.answer(PREFIX + name, arguments))
+        done = self.in_turn(lambda: self._receive(page, PREFIX + name, arguments))
 
         def report(future: asyncio.Future[list[Reply]]) -> None:
             self._waiting -= 1

@@ -14,6 +14,7 @@ import soundfile
 
 from realtime.audio.sound_files import DEMO, FileSource, ReadAhead, sound_path
 from realtime.recording.sound_writers import FileRecorder
+from realtime.shared.audio_config import FILE_ENDINGS, names_a_file
 from umtn.errors import UserError
 
 
@@ -143,6 +144,8 @@ def test_what_is_meant_by_in(tmp_path: Path) -> None:
     (tmp_path / "plain").write_bytes(b"")
     assert sound_path("demo") == DEMO
     assert sound_path("song.flac") == Path("song.flac")
+    for ending in FILE_ENDINGS:  # --in and --out agree on what is a file
+        assert sound_path(f"song{ending.upper()}") is not None and names_a_file(f"song{ending.upper()}")
     assert sound_path(str(tmp_path / "plain")) == tmp_path / "plain"
     assert sound_path("mic") is None
     assert sound_path("USB Audio 2.0") is None

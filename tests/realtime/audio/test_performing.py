@@ -139,7 +139,7 @@ def test_gate_passes_the_music_and_ends_in_true_silence(domain: int) -> None:
     hiss = np.random.default_rng(0).uniform(-1e-3, 1e-3, 4 * RATE // BLOCK * BLOCK)
     x = hiss.astype(F32)
     x[:RATE] += clip()[:RATE]
-    y = play(controls=Controls(to=domain, gate_db=-40), x=x)
+    y = play(controls=Controls(to=domain, input_gate_db=-40), x=x)
     assert not y[-RATE // 2 :].any()
     ungated = play(controls=Controls(to=domain), x=x)
     assert ungated[-RATE // 2 :].any()

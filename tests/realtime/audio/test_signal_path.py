@@ -10,10 +10,12 @@ import pytest
 
 from export.bundle.bundle import Bundle
 from realtime.dsp.controls import Controls
+from realtime.dsp.model_crossfade import Player
 from realtime.dsp.resample import reblocking_delay
 from realtime.dsp.signal_path import SignalPath
 from realtime.engines.engine import Engine
 from realtime.engines.onnx import OnnxEngine
+from realtime.shared import parameters
 from tests.realtime.fakebundle import write_fake_bundle
 
 RATE = 48000
@@ -126,6 +128,22 @@ def test_one_sample_less_of_buffering_would_underrun(folder: Path, block: int) -
     path._wet.skip(1)
     feed(path, band_noise(block * 256), block)  # a whole period of the pattern of blocks
     assert path._underruns > 0
+    assert path.underruns == path._underruns
+    assert Player(path).underruns == path.underruns
+
+
+def test_the_table_says_how_fast_sound_follows(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mute of 40 ms takes twice as long to be there as one of 20."""
+    slow = tuple(replace(p, smoothing_ms=40.0) if p.name == "mute" else p for p in parameters.PARAMETERS)
+    blocks = []
+    for table in (parameters.PARAMETERS, slow):
+        monkeypatch.setattr(parameters, "PARAMETERS", table)
+        path = SignalPath(engine(folder), RATE, 480, Controls(mix=0.0))
+        feed(path, tone(0.2), 480)
+        path.controls.mute = True
+        y = feed(path, tone(0.2), 480)
+        blocks.append(-(-(int(np.flatnonzero(y)[-1]) + 1) // 480))
+    assert blocks == [2, 4]
 
 
 def test_the_buffering_is_known_in_simple_cases() -> None:

@@ -6,9 +6,10 @@ import struct
 
 import pytest
 
-from realtime.control.conflicts import Contest, Who
 from realtime.control.namespace import Namespace
+from realtime.control.osc.inbox import Inbox, OscStats
 from realtime.control.osc.packet import decode, encode, encode_head
+from realtime.control.values import Contest, Who
 from realtime.shared.memory import SharedState
 from realtime.shared.parameters import STATUS, by_name
 
@@ -220,3 +221,31 @@ def test_two_who_fight_are_told_once_a_second() -> None:
     assert heard[0][1] == "/umtn/mix is set by a pad too; the last one wins, which is 0.5 now"
     contest.note("/umtn/mix", 0.7, "a pad", tell, 3.55)
     assert len(heard) == 4
+
+
+@pytest.mark.parametrize("address", ["/umtn/mix", "/umtn/mix/normalized", "/umtn/to", "/umtn/latent/scale/1"])
+@pytest.mark.parametrize("number", [0.25, 1, 9.5])
+def test_all_ways_in_are_one(namespace: Namespace, shared: SharedState, address: str, number: float) -> None:
+    """A number that came in known bytes, in a bundle or from a page: one value, one answer, one note of who set it."""
+    told: list[tuple[Who, str]] = []
+    replies: list[Answer] = []
+    inbox = Inbox(
+        namespace, OscStats(), lambda r, sender: replies.append(r), lambda who, text: told.append((who, text))
+    )
+    message = encode(address, number)
+    bundled = b"#bundle\0" + struct.pack(">QI", 1, len(message)) + message
+    outcomes, defaults = [], shared.parameters.copy()
+    for way in (message, bundled, None):
+        shared.parameters[:] = defaults
+        replies.clear()
+        told.clear()
+        namespace.contest = Contest()
+        namespace.contest.note(address, -1.0, "another", lambda who, text: told.append((who, text)))
+        if way is None:
+            answer = namespace.receive(address, (number,), "me", lambda who, text: told.append((who, text)))
+            replies += [answer] if answer else []
+        else:
+            inbox.packet(way, "me")
+        outcomes.append((shared.parameters.tolist(), list(replies), list(told)))
+    assert outcomes[0] == outcomes[1] == outcomes[2]
+    assert bool(outcomes[0][2]) != bool(outcomes[0][1])  # refused or clipped: an answer and no note

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import math
+from pathlib import Path
 
 import pytest
 
+from realtime.dsp.controls import CELLS, Controls, default_cells, fill
 from realtime.options import build_parser
+from realtime.shared import parameters
+from realtime.shared.memory import PARAMETER_INDEX
 from realtime.shared.parameters import (
     FAMILIES,
     PARAMETERS,
     STATUS,
+    VALUES,
+    Family,
     Parameter,
     Status,
     by_name,
@@ -91,3 +98,46 @@ def test_cli_value_takes_the_range_of_the_table() -> None:
     assert options["mix"] == 0.5
     with pytest.raises(ValueError, match="-60 to 24 dB"):
         build_parser().parse_args(["--gain", str(math.nextafter(24.0, 99.0) + 1)])
+
+
+def _read_elsewhere() -> set[str]:
+    """Attributes that the program reads by name, beyond the table's own file."""
+    realtime = Path(parameters.__file__).parents[1]
+    return {
+        node.attr
+        for path in realtime.rglob("*.py")
+        if path != Path(parameters.__file__)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
+    }
+
+
+@pytest.mark.parametrize("entry", [Parameter, Status, Family], ids=lambda c: c.__name__)
+def test_every_column_is_read_somewhere(entry: type) -> None:
+    """What nobody reads is not in the table; `cell` is read as `stored`."""
+    by_formula = {"cell": "stored"}
+    read = _read_elsewhere()
+    columns = [by_formula.get(f.name, f.name) for f in dataclasses.fields(entry)]
+    assert [c for c in columns if c not in read] == []
+
+
+def test_controls_and_cells_are_made_from_the_table() -> None:
+    valued = [p for p in PARAMETERS if p.kind in VALUES]
+    assert set(vars(Controls())) == {e.attribute for e in (*valued, *FAMILIES)}
+    cells = default_cells()
+    assert len(cells) == CELLS == len(PARAMETER_INDEX)
+    controls = Controls()
+    for p in valued:
+        if p.per_domain:
+            cells[PARAMETER_INDEX[f"{p.name}/3"]] = p.high
+        else:
+            assert getattr(controls, p.attribute) == p.default
+            cells[PARAMETER_INDEX[p.name]] = p.high
+    fill(controls, cells)
+    for p in valued:
+        value = getattr(controls, p.attribute)
+        assert (value[3] if p.per_domain else value) == p.high
+        kind = {"float": float, "bool": bool, "choice": int}[p.kind]
+        assert p.per_domain or type(value) is kind
+    with pytest.raises(TypeError, match="volume"):
+        Controls(volume=1.0)
