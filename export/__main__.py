@@ -1,6 +1,7 @@
 """Makes and verifies bundles.
 
 python -m export CHECKPOINT -o NAME.umtn [--torchscript] [--name TEXT] [--domains a,b] [--temperature X]
+                 [--like OLD.umtn]
 python -m export verify NAME.umtn [--checkpoint CHECKPOINT]
 """
 
@@ -95,12 +96,18 @@ def _export_options() -> argparse.ArgumentParser:
     parser.add_argument(
         "--temperature",
         type=float,
-        default=1.0,
         metavar="X",
         help="that WaveNet decoders sound best at, 0.05 to 2 (default: 1, as trained); a performer's 1 then means it",
     )
-    parser.add_argument("--licence", default="", help="of the weights")
-    parser.add_argument("--notes", default="", help="what it was trained on")
+    parser.add_argument("--licence", help="of the weights")
+    parser.add_argument("--notes", help="what it was trained on")
+    parser.add_argument(
+        "--like",
+        type=Path,
+        metavar="OLD.umtn",
+        help="an earlier bundle of the same checkpoint: what is not given (name, domains, temperature, licence, notes) "
+        "and the weights of native engines, int8 scales too, are taken from it to the bit",
+    )
     return parser
 
 
@@ -123,17 +130,26 @@ def _export(options: argparse.Namespace) -> int:
         raise BundleError(f"a bundle's name ends in .umtn, but {output.name!r} was given")
     if not output.parent.is_dir():
         raise BundleError(f"there is no folder {output.parent} to write {output.name} to")
-    if not LEAST_TEMPERATURE <= options.temperature <= MOST_TEMPERATURE:
-        raise BundleError(
-            f"--temperature takes {LEAST_TEMPERATURE:g} to {MOST_TEMPERATURE:g}, but {options.temperature:g} came"
-        )
     if output.is_dir():
         raise BundleError(f"{output} is a folder, but a bundle is one file")
     from export.freeze import freeze
     from umtn.errors import words
     from umtn.model.checkpoint import load
 
-    domains = list(words(options.domains)) or None
+    if options.like is not None and options.calibrate is not None:
+        raise BundleError(
+            "--like keeps the calibration that is there, and --calibrate makes another: give one of them"
+        )
+    like = None if options.like is None else Bundle.open(options.like)
+    old = None if like is None else like.manifest
+    temperature = options.temperature
+    if temperature is None:
+        temperature = 1.0 if old is None else old.temperature
+    if not LEAST_TEMPERATURE <= temperature <= MOST_TEMPERATURE:
+        raise BundleError(
+            f"--temperature takes {LEAST_TEMPERATURE:g} to {MOST_TEMPERATURE:g}, but {temperature:g} came"
+        )
+    domains = list(words(options.domains)) or (old and [domain.id for domain in old.domains]) or None
     translator = load(options.checkpoint)
     sound = None
     if options.calibrate is not None:
@@ -142,19 +158,25 @@ def _export(options: argparse.Namespace) -> int:
         sound = read_audio(options.calibrate, translator.config.sample_rate).astype("float32") / 32768
     manifest, files = freeze(
         translator,
-        options.name or output.stem,
+        options.name or (old and old.name) or output.stem,
         domains,
         options.torchscript,
-        options.licence,
-        options.notes,
+        _first(options.licence, None if old is None else old.licence),
+        _first(options.notes, None if old is None else old.notes),
         lambda line: print(f"  {line}", flush=True),
         sound,
-        options.temperature,
+        temperature,
+        like,
     )
     write_bundle(output, manifest, files)
     known = ", ".join(domain.id for domain in manifest.domains)
     print(f"{output}: {output.stat().st_size / 1e6:.1f} MB, {known}; prove it with `python -m export verify`")
     return 0
+
+
+def _first(*texts: str | None) -> str:
+    """What was said first; it may be nothing."""
+    return next((text for text in texts if text is not None), "")
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnxruntime
+import safetensors.torch
 import torch
 
 from export import onnx as onnx_graphs
@@ -25,7 +26,9 @@ from export.bundle.bundle import (
 from export.latency import measure_latency, measure_onset_ms
 from export.native_weights import (
     ENCODER_WEIGHTS,
+    TABLES,
     activation_maxima,
+    differing,
     encoder_weights,
     packed,
     weights_path,
@@ -33,10 +36,10 @@ from export.native_weights import (
 from export.onnx import export_decoder, export_wavenet
 from export.probe import OnnxStepper, make_probe, module_stepper, pack, stream, test_signal
 from export.torchscript import script_decoder, script_encoder
-from umtn.model.config import Config
+from umtn.model.config import Config, PitchLatent
 from umtn.model.decoders.base import Decoder
 from umtn.model.decoders.harmonic import LiveDecoder
-from umtn.model.pitch_encoder import PitchLatent, ear_of
+from umtn.model.pitch_encoder import ear_of
 from umtn.model.streaming import StreamingModule
 from umtn.model.translator import Translator
 
@@ -86,11 +89,13 @@ def freeze(
     report: Callable[[str], None] = lambda line: None,
     sound: np.ndarray | None = None,
     temperature: float = 1.0,
+    like: Bundle | None = None,
 ) -> tuple[Manifest, dict[str, bytes]]:
     """The manifest without hashes and every file; BundleError when the model cannot be played or differs.
 
     sound: [N] at the model's rate, on which int8 engines are calibrated (default: a made-up tune). temperature: that
-    autoregressive decoders sound best at.
+    autoregressive decoders sound best at. like: an earlier bundle of the checkpoint, whose weights for native engines
+    (int8 scales and analysis too) are taken to the bit.
     """
     config = translator.config
     encoder = streaming_encoder(translator)
@@ -111,7 +116,10 @@ def freeze(
     add(ENCODER, onnx_graphs.export_encoder(encoder))
     for id, decoder in decoders.items():
         add(_path(id), _export(decoder, encoder.block))
-    files |= _native(encoder, decoders, config, sound)
+    for path, data in _native(encoder, decoders, config, sound).items():
+        made = safetensors.torch.load(data)
+        wanted = {n: v for n, v in made.items() if not n.startswith((*TABLES, "calibration."))}
+        files[path] = _kept(like, path, wanted) or data
     if torchscript:
         files["torchscript/encoder.ts"] = script_encoder(encoder)
         files |= {f"torchscript/{id}.ts": script_decoder(decoder) for id, decoder in decoders.items()}
@@ -186,6 +194,19 @@ def _has_native_ear(encoder: StreamingModule, decoders: dict[str, Decoder], conf
     if config.ear.longest % config.hop:  # the native encoder counts windows in hops
         return False
     return config.pitch_layout is None or all(d.reads_pitches for d in decoders.values())
+
+
+def _kept(like: Bundle | None, path: str, wanted: dict[str, torch.Tensor]) -> bytes:
+    """The earlier bundle's file, proved to hold these parameters; empty where there is none."""
+    if like is None or path not in like.names:
+        return b""
+    data = like.read(path)
+    if other := differing(safetensors.torch.load(data), wanted):
+        raise BundleError(
+            f"{path} of {like.path.name} has another {other!r} than the checkpoint: it was made from another one; "
+            "export without --like"
+        )
+    return data
 
 
 def _check_weights(translator: Translator) -> None:

@@ -32,6 +32,7 @@ __all__ = [
     "Bins",
     "ENCODER_WEIGHTS",
     "Source",
+    "TABLES",
     "TOLERANCE",
     "activation_maxima",
     "analysis_error",
@@ -74,6 +75,8 @@ def expanded(bins: list[Bins], sources: list[Source], longest: int) -> np.ndarra
 
 
 ENCODER_WEIGHTS = "weights/encoder.safetensors"
+# begin the names of what is computed, not learned: another machine may round it otherwise
+TABLES = ("analysis.", "oscillators.", "noise.")
 
 
 def weights_path(domain: str, part: str = "") -> str:

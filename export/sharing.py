@@ -93,7 +93,7 @@ def _with_tensors(model: bytes, change: Callable[[bytes], bytes]) -> bytes:
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, int | bytes, bytes]]:
-    """Number, value (bytes of what has a length, else 0) and the whole piece of each field; IndexError: none."""
+    """Number, value (bytes of what has a length, else 0) and piece of each field; IndexError: it is no message."""
     at = 0
     while at < len(message):
         start = at
