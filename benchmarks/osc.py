@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from realtime.control.namespace import Namespace
 from realtime.control.osc.packet import encode
-from realtime.control.osc.server import OscServer
+from realtime.control.osc.udp_server import OscServer
 from realtime.shared.memory import SharedState
 
 __all__ = ["Outcome", "main", "measure", "survive"]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from realtime.control.namespace import Namespace
-from realtime.control.osc.server import OscServer
+from realtime.control.osc.udp_server import OscServer
 from realtime.control.server_thread import bind_tcp
 from umtn.errors import UserError
 

@@ -7,7 +7,7 @@ import argparse
 import os
 import sys
 
-from umtn.cli import data, evaluate, experiments, train
+from umtn.cli import data, evaluate, train
 from umtn.errors import UserError
 from umtn.missing import needs_training_packages
 
@@ -21,7 +21,7 @@ def build_parser() -> argparse.ArgumentParser:
         train.register,
         evaluate.register_translate,
         evaluate.register,
-        experiments.register,
+        train.register_experiments,
         train.register_add_domain,
     ):
         register(commands)

@@ -30,7 +30,7 @@ from export.bundle.manifest import (
     Probe,
     State,
 )
-from export.sharing import thin, whole
+from export.bundle.sharing import thin, whole
 
 __all__ = [
     "FORMAT_VERSION",
@@ -94,7 +94,7 @@ class Bundle:
 
     def read(self, name: str) -> bytes:
         """One file's bytes, hashed again: the file on disk may have been replaced since `open`. A graph has all its
-        weights, also those that stand in the archive only once (`export.sharing`)."""
+        weights, also those that stand in the archive only once (`export.bundle.sharing`)."""
         data = self._stored(name)
         if name not in self.manifest.graphs:
             return data

@@ -57,7 +57,7 @@ def _loaded(bundle: Bundle, name: str, seed: int | None, precision: str, cores: 
         raise UserError(f"unknown engine {name!r}; known are {', '.join(ENGINES)}")
     kind = weights_kind(bundle) if name == "auto" else None
     if name == "wavenet-cuda":
-        from realtime.engines.wavenet.cuda_engine import WavenetCudaEngine
+        from realtime.engines.wavenet.engine import WavenetCudaEngine
 
         return WavenetCudaEngine(bundle, seed=seed)
     if name == "wavenet-cpu" or kind == "wavenet":

@@ -17,8 +17,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.__main__ import main
 from export.bundle.bundle import Bundle, BundleError, write_bundle
+from export.bundle.sharing import thin, whole
 from export.onnx import export_encoder
-from export.sharing import thin, whole
 from export.torchscript import script_encoder
 from tests.export.toys import Exported, make_checkpoint
 from umtn.model.presets import preset

@@ -157,7 +157,7 @@ def test_a_port_is_free_ours_or_taken() -> None:
 
 def test_a_running_session_is_known_as_ours() -> None:
     from realtime.control.namespace import Namespace
-    from realtime.control.osc.server import OscServer
+    from realtime.control.osc.udp_server import OscServer
     from realtime.shared.memory import SharedState
 
     shared = SharedState.create()

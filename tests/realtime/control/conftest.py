@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from realtime.control.namespace import Namespace
-from realtime.control.osc.server import OscServer
+from realtime.control.osc.udp_server import OscServer
 from realtime.control.web.oscquery import OscQuery
 from realtime.control.web.server import HttpServer
 from realtime.shared.memory import SharedState

@@ -15,8 +15,7 @@ from pythonosc.osc_message_builder import OscMessageBuilder
 from benchmarks.osc import measure, survive
 from realtime.control.namespace import BadValue, Namespace
 from realtime.control.osc.packet import encode
-from realtime.control.osc.server import OscServer
-from realtime.control.osc.subscriptions import Subscribers
+from realtime.control.osc.udp_server import OscServer, Subscribers
 from realtime.shared.memory import PARAMETER_INDEX, SharedState
 from realtime.shared.parameters import PARAMETERS
 from tests.realtime.control.oscclient import Client, eventually

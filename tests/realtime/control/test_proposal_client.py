@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from realtime.control.namespace import Namespace
-from realtime.control.osc.server import OscServer
+from realtime.control.osc.udp_server import OscServer
 from realtime.control.web.address_tree import ATTRIBUTES
 from realtime.shared.messages import PlayingBundle
 from tests.realtime.control.oscclient import eventually

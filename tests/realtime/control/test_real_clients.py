@@ -10,7 +10,7 @@ from typing import TextIO
 
 import pytest
 
-from realtime.control.osc.server import OscServer
+from realtime.control.osc.udp_server import OscServer
 from realtime.shared.memory import SharedState
 from tests.realtime.control.oscclient import eventually
 

@@ -24,8 +24,11 @@ from realtime.engines.wavenet.autotune import (  # noqa: E402
     Probed,
     make_loop,
 )
-from realtime.engines.wavenet.cuda_engine import SAME_SHARE, _same_share  # noqa: E402
-from realtime.engines.wavenet.engine import WavenetCpuEngine  # noqa: E402
+from realtime.engines.wavenet.engine import (  # noqa: E402
+    SAME_SHARE,
+    WavenetCpuEngine,
+    _same_share,
+)
 from realtime.engines.wavenet.guided import Emphasis  # noqa: E402
 from realtime.recording.restore import restore, save  # noqa: E402
 from realtime.recording.snapshot import Plan  # noqa: E402

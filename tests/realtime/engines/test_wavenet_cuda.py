@@ -211,7 +211,7 @@ def test_without_cuda_core_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_cuda_is_imported_only_when_it_is_asked_for() -> None:
-    code = "import sys, realtime.engines.wavenet.cuda_engine; sys.exit(bool({'cuda.core', 'torch'} & set(sys.modules)))"
+    code = "import sys, realtime.engines.wavenet.engine; sys.exit(bool({'cuda.core', 'torch'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

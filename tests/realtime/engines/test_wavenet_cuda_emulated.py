@@ -24,7 +24,7 @@ from realtime.engines.wavenet.autotune import play
 from realtime.engines.wavenet.cuda import CudaLoop
 from realtime.engines.wavenet.cuda import device as compiler
 from realtime.engines.wavenet.cuda.plan import GLOBAL, SHARED, Chip, make_plan
-from realtime.engines.wavenet.cuda_engine import WavenetCudaEngine
+from realtime.engines.wavenet.engine import WavenetCudaEngine
 from realtime.engines.wavenet.sample_loop import NumpyLoop
 from realtime.recording.restore import restore, save
 from realtime.recording.snapshot import Plan

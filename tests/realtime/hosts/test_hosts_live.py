@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from realtime.control.namespace import Namespace
-from realtime.control.osc.server import OscServer
+from realtime.control.osc.udp_server import OscServer
 from realtime.patches.table import Session
 from realtime.patches.write import write_all
 from realtime.shared.memory import SharedState

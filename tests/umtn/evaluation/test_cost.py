@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.realtime.fakebundle import write_fake_bundle
 from tests.umtn import tinydata
 from umtn.data.dataset import Dataset
-from umtn.evaluation.cost import cost, graph_macs, graph_parameters, size
+from umtn.evaluation.evaluate import cost, graph_macs, graph_parameters, size
 from umtn.evaluation.material import Material
 from umtn.model.presets import preset
 from umtn.model.translator import Translator
