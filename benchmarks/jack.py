@@ -183,6 +183,7 @@ def driver_frames() -> tuple[int, int]:
 
 
 def await_ports(probe: Probe) -> None:
+    """Waits up to ten seconds until the program under test has its ports; UserError: it never had."""
     for _ in range(200):
         if probe.connect():
             return

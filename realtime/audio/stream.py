@@ -18,7 +18,7 @@ import numpy as np
 
 from realtime.audio.block_processor import Timing, Worker
 from realtime.audio.devices import Device
-from realtime.audio.jack_ports import JackPorts
+from realtime.audio.latencies import JackPorts
 from realtime.audio.render_ahead import Ahead, spread
 from realtime.dsp.signal_path import MAX_CALL
 from realtime.shared.scheduling import raise_thread

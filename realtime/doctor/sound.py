@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from realtime.audio.devices import Device, check_format, portaudio, resolve
-from realtime.audio.jack_ports import server_block
-from realtime.audio.latencies import Latencies
+from realtime.audio.latencies import Latencies, server_block
 from realtime.audio.stream import is_jack
 from realtime.doctor.finding import Finding, ok, stop, warn
 from realtime.shared.latency_store import stored_loop_ms

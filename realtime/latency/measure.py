@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from realtime.audio.devices import Device, check_format, portaudio, resolve
-from realtime.audio.jack_ports import JackPorts
+from realtime.audio.latencies import JackPorts
 from realtime.audio.stream import is_jack, said_ms
 from realtime.options import SentenceParser, add_sound, exit_code
 from realtime.shared.audio_config import find_bundle
@@ -267,6 +267,7 @@ def play(
     channel: int,
     out_channels: int,
 ) -> None:
+    """Opens one duplex stream and plays until the player has heard enough; block in samples, channel from 1."""
     player.channel = channel - 1
     try:
         stream = sd.Stream(

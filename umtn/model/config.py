@@ -182,6 +182,8 @@ class GuidedConfig:
 
 @dataclass(frozen=True)
 class ConfusionConfig:
+    """The domain classifier on the latent: its width, and the weight of the encoder's wish to leave it guessing."""
+
     channels: int = 100
     weight: float = 1e-2
 
@@ -231,6 +233,8 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class Config:
+    """One model: its rate in Hz, its hop in samples, its encoder, decoders, domains, and how it is trained."""
+
     preset: str
     sample_rate: int
     hop: int

@@ -15,6 +15,7 @@ __all__ = ["NoiseBank", "band_edges_hz", "band_filters", "mel_of"]
 
 
 def mel_of(hz: float) -> float:
+    """The mel of a frequency (O'Shaughnessy 1987)."""
     return 2595 * math.log10(1 + hz / 700)
 
 
