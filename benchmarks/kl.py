@@ -27,7 +27,7 @@ def divergences(path: Path, sound: Path | None = None) -> dict[str, Any]:
     """Mean of all pieces and the worst piece's mean, by precision and domain. UserError: no WaveNet decoders."""
     bundle = Bundle.open(path)
     engine = WavenetCpuEngine(bundle, "fp32", refuse_slow=False)
-    latents = [_heard(engine, piece) for piece in _pieces(sound or DEMO, bundle)]
+    latents = [_latent_of(engine, piece) for piece in _pieces(sound or DEMO, bundle)]
     random = np.random.default_rng(0)
     figures: dict[str, Any] = {
         "bundle": bundle.manifest.name,
@@ -70,7 +70,7 @@ def _pieces(sound: Path, bundle: Bundle) -> list[np.ndarray]:
     return [clip[at : at + length] for at in starts]
 
 
-def _heard(engine: WavenetCpuEngine, audio: np.ndarray) -> np.ndarray:
+def _latent_of(engine: WavenetCpuEngine, audio: np.ndarray) -> np.ndarray:
     """The latent [D, T] of audio [N] from a fresh state."""
     engine.reset()
     blocks = audio.reshape(-1, engine.manifest.block)

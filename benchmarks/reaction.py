@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.jack import RATE_HZ, Probe, await_ports, jack_server
-from benchmarks.stage import Guests
+from benchmarks.stage import Clients
 from realtime.shared.audio_config import AudioConfig
 from umtn.errors import UserError
 
@@ -91,7 +91,7 @@ def reaction(bundle: Path, engine: str, block: int, slack: int = 1) -> dict[str,
         )
         performance = Performance(config, domains, {}, Wanted(osc=("127.0.0.1", 0)))
         assert performance.osc is not None
-        guests = Guests()
+        guests = Clients()
         guests.start("onlooker", _turn, performance.osc.port)
         performance.run()
         found = guests.answers()["onlooker"]

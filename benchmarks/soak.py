@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.jack import RATE_HZ, jack_server, realtime_granted
-from benchmarks.stage import Guests, listening
-from realtime.doctor.stalls import Witness, blame, without_stalls
+from benchmarks.stage import Clients, listening
+from realtime.doctor.stalls import StallWatch, blame, without_stalls
 from realtime.shared.audio_config import AudioConfig
 
 __all__ = ["soak"]
@@ -88,11 +88,11 @@ def soak(
         )
         performance = Performance(config, domains, {}, Wanted(osc=("127.0.0.1", 0)))
         assert performance.osc is not None
-        guests = Guests()
+        guests = Clients()
         flood = functools.partial(_flood, calm=calm)
         for name, target in (("listener", _listen), ("flood", flood)):
             guests.start(name, target, performance.osc.port, len(domains), seconds)
-        with Witness() as witness:
+        with StallWatch() as witness:
             performance.run()
         answers = guests.answers()
     (steady, jump, server_xruns, loudest), sent = answers["listener"], answers["flood"]

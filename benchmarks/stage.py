@@ -25,7 +25,7 @@ from benchmarks.stage_clients import (
     FLOODED,
     MOVED,
     SETTLE_S,
-    Guests,
+    Clients,
     flood,
     listen,
     page,
@@ -33,7 +33,7 @@ from benchmarks.stage_clients import (
     write_mapping,
 )
 from realtime.app import Performance
-from realtime.doctor.stalls import Witness, blame, without_stalls
+from realtime.doctor.stalls import StallWatch, blame, without_stalls
 from realtime.shared.audio_config import AudioConfig
 from realtime.shared.memory import SharedState
 from realtime.surfaces import Wanted
@@ -110,7 +110,7 @@ class _Stretch:
         )
         self._seconds, self._block, self._rate = seconds, block, rate
         self._osc, self._midi = Ledger(tuple(FLOODED)), Ledger(MOVED)
-        self._guests = Guests()
+        self._guests = Clients()
         self._began: float | None = None
 
     def run(self) -> dict[str, Any]:
@@ -127,7 +127,7 @@ class _Stretch:
                 self._config, self._domains, {}, wanted, latent_channels=self._manifest.latent_channels
             )
             self._invite(performance)
-            with Witness() as witness:
+            with StallWatch() as witness:
                 performance.run()
             answers = self._guests.answers()
         if self._began is None:
@@ -164,7 +164,7 @@ class _Stretch:
         threading.Thread(target=begin, daemon=True).start()
 
     def _figures(
-        self, performance: Performance, witness: Witness, answers: dict[str, Any], began: float
+        self, performance: Performance, witness: StallWatch, answers: dict[str, Any], began: float
     ) -> dict[str, Any]:
         ending = performance.session.ending
         stats = (ending.stats if ending else None) or {}

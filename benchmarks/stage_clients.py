@@ -1,7 +1,7 @@
 """Who plays with the program under test: a listener, a flood of sets, a page, and a MIDI device of our own.
 
 Threading model: `flood`, `listen`, `page` and `play` are each the main of a process of its own and send their figures
-through `results`; `Guests` starts them and asks them afterwards. The MIDI device has knobs that never rest and keys
+through `results`; `Clients` starts them and asks them afterwards. The MIDI device has knobs that never rest and keys
 that choose the domain; the program opens it as it opens any other, so what arrives has come through the machine's MIDI.
 """
 
@@ -29,7 +29,7 @@ __all__ = [
     "CHANGE_EVERY_S",
     "DEVICE",
     "FLOODED",
-    "Guests",
+    "Clients",
     "KNOBS",
     "MOVED",
     "SETTLE_S",
@@ -60,7 +60,7 @@ FLOODED: dict[str, tuple[float, float]] = {
 }
 
 
-class Guests:
+class Clients:
     """Processes that begin when `go` is set and answer when they are done. A guest takes (..., go, results)."""
 
     def __init__(self) -> None:

@@ -39,7 +39,7 @@ from export.torchscript import script_decoder, script_encoder
 from umtn.model.config import Config, PitchLatent
 from umtn.model.decoders.base import Decoder
 from umtn.model.decoders.harmonic import LiveDecoder
-from umtn.model.pitch_encoder import ear_of
+from umtn.model.pitch_encoder import encoder_of
 from umtn.model.streaming import StreamingModule
 from umtn.model.translator import Translator
 
@@ -174,7 +174,7 @@ def _native(
     if sound is None:
         sound = test_signal(CALIBRATION_SECONDS * config.sample_rate, config.sample_rate)
     files: dict[str, bytes] = {}
-    eared = _has_native_ear(encoder, decoders, config)
+    eared = _has_native_encoder(encoder, decoders, config)
     for id, decoder in decoders.items():
         for part, weights in decoder.native_weights(config.sample_rate, config.pitch_layout).items():
             if weights.beside_ear and not eared:
@@ -186,10 +186,10 @@ def _native(
     return files | ({ENCODER_WEIGHTS: encoder_weights(encoder, config)} if eared else {})
 
 
-def _has_native_ear(encoder: StreamingModule, decoders: dict[str, Decoder], config: Config) -> bool:
+def _has_native_encoder(encoder: StreamingModule, decoders: dict[str, Decoder], config: Config) -> bool:
     """Whether the native engine of `live` models plays it: all of it, or of a WaveNet's bundle the encoder and what
     stands before guided ones."""
-    if ear_of(encoder) is None or config.ear is None:
+    if encoder_of(encoder) is None or config.ear is None:
         return False
     if config.ear.longest % config.hop:  # the native encoder counts windows in hops
         return False

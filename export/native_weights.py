@@ -23,7 +23,13 @@ from umtn.model.config import Config
 from umtn.model.decoders.base import NativeWeights, SampledDecoder
 from umtn.model.decoders.wavenet import WaveNetDecoder
 from umtn.model.factored import BINS, TOLERANCE, Bins, Source, factorised
-from umtn.model.pitch_encoder import PitchEncoder, ear_of, mouth_of, mouth_parameters, mouth_weights
+from umtn.model.pitch_encoder import (
+    PitchEncoder,
+    conditioner_of,
+    conditioner_parameters,
+    conditioner_weights,
+    encoder_of,
+)
 from umtn.model.semitone_spectrum import CausalSpectrum
 from umtn.model.streaming import StreamingModule, parameters
 
@@ -86,8 +92,8 @@ def weights_path(domain: str, part: str = "") -> str:
 
 def encoder_parameters(encoder: StreamingModule) -> dict[str, Tensor]:
     """As the file names them: the ear's own names, `mouth.` before the mouth's."""
-    ear, mouth = ear_of(encoder), mouth_of(encoder)
-    behind = {} if mouth is None else mouth_parameters(mouth)
+    ear, mouth = encoder_of(encoder), conditioner_of(encoder)
+    behind = {} if mouth is None else conditioner_parameters(mouth)
     return parameters(encoder if ear is None else ear) | behind
 
 
@@ -99,7 +105,7 @@ def packed(weights: NativeWeights) -> bytes:
 
 def encoder_weights(whole: StreamingModule, config: Config) -> bytes:
     """The file of an encoder."""
-    encoder = ear_of(whole)
+    encoder = encoder_of(whole)
     assert encoder is not None and config.ear is not None
     sources, fine, quick = factorise(encoder.spectrum)
     tensors = encoder_parameters(whole)
@@ -117,8 +123,8 @@ def encoder_weights(whole: StreamingModule, config: Config) -> bytes:
         "fine": [bins.source for bins in fine],
         "quick": [bins.source for bins in quick],
     }
-    mouth = mouth_of(whole)
-    behind = {} if mouth is None else mouth_weights(mouth, config.ear.layout)[1]
+    mouth = conditioner_of(whole)
+    behind = {} if mouth is None else conditioner_weights(mouth, config.ear.layout)[1]
     return packed(NativeWeights(tensors, {"encoder": about, **behind}, beside_ear=True))
 
 

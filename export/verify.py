@@ -37,7 +37,7 @@ from export.probe import (
 from umtn.model.companding import mulaw_decode
 from umtn.model.decoders.base import Decoder, SampledDecoder
 from umtn.model.decoders.wavenet import draw
-from umtn.model.pitch_encoder import ear_of
+from umtn.model.pitch_encoder import encoder_of
 from umtn.model.streaming import StreamingModule
 from umtn.model.translator import Translator
 
@@ -305,7 +305,7 @@ def _weights_row(bundle: Bundle, path: str, wanted: dict[str, torch.Tensor]) -> 
 def _encoder_weights_rows(bundle: Bundle, encoder: StreamingModule) -> Iterator[Row]:
     """Its parameters, and an analysis within rounding."""
     yield _weights_row(bundle, ENCODER_WEIGHTS, encoder_parameters(encoder))
-    if (ear := ear_of(encoder)) is not None:
+    if (ear := encoder_of(encoder)) is not None:
         error = analysis_error(bundle.read(ENCODER_WEIGHTS), ear)
         yield Row(ENCODER_WEIGHTS, "analysis", "-", error, ANALYSIS_LIMIT)
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
-from realtime.control.actions import Deck
+from realtime.control.actions import Actions
 from realtime.control.audio_supervisor import AUDIO_TARGET, Ending, Session
 from realtime.control.namespace import Namespace
 from realtime.control.terminal.view import TerminalView, end_line, start_lines
@@ -60,7 +60,7 @@ class Performance:
         live = not (to_file or config.fast)
         hang_s = max(0.8, 8 * config.block / (config.rate or 44100)) if live else FILE_HANG_S
         self.session = Session(config, self.shared, target, hang_s, restartable=not to_file)
-        self.deck = Deck(self.session, self.namespace)
+        self.deck = Actions(self.session, self.namespace)
         self.view = TerminalView(self.shared, domains, namespace=self.namespace)
 
     def run(self) -> int:

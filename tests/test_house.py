@@ -269,14 +269,13 @@ def _private_words() -> tuple[str, ...]:
 
 
 def _identifiers(module: ast.Module) -> Iterator[str]:
-    """What a file names for others: classes, functions, and what stands at the top of it or of a class."""
-    for node in ast.walk(module):
+    """What a file names for others: its classes and functions, and what else stands at its top. Not the fields of a
+    class, which are keys of checkpoints, bundles and recordings."""
+    for node in module.body:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             yield node.name
-    for scope in (module, *(node for node in ast.walk(module) if isinstance(node, ast.ClassDef))):
-        for node in scope.body:
-            for target in getattr(node, "targets", [getattr(node, "target", None)]):
-                yield from (n.id for n in ast.walk(target) if isinstance(n, ast.Name)) if target else ()
+        for target in getattr(node, "targets", [getattr(node, "target", None)]):
+            yield from (n.id for n in ast.walk(target) if isinstance(n, ast.Name)) if target else ()
 
 
 def _words(identifier: str) -> set[str]:

@@ -27,12 +27,12 @@ from umtn.files import write_atomically
 from umtn.model import checkpoint
 from umtn.model.checkpoint import Progress
 from umtn.model.config import Config
-from umtn.model.pitch_encoder import ear_of
+from umtn.model.pitch_encoder import encoder_of
 from umtn.model.presets import ABLATIONS, preset, without
 from umtn.offline import open_player
 from umtn.training.train import train
 
-__all__ = ["Budget", "RIVALS", "ablations", "contest", "markdown", "rivals"]
+__all__ = ["Budget", "RIVALS", "ablations", "compete", "markdown", "rivals"]
 
 
 RIVALS = ("live", "wavenet-plain")
@@ -134,7 +134,7 @@ def _check(folder: Path, config: Config, budget: Budget) -> None:
             )
     if budget.encoder is None:
         return
-    heard, given = (ear_of(checkpoint.load(place).encoder) for place in (folder, budget.encoder))
+    heard, given = (encoder_of(checkpoint.load(place).encoder) for place in (folder, budget.encoder))
     if heard is None or given is None or not _equal(heard, given):
         raise UserError(f"'{folder}' hears otherwise than '{budget.encoder}': all get the same encoder.")
 
@@ -216,7 +216,7 @@ def write_table(out: Path, title: str, reports: dict[str, dict[str, Any]]) -> st
     return table
 
 
-def contest(
+def compete(
     title: str,
     configs: Mapping[str, Config],
     out: Path,

@@ -21,7 +21,7 @@ from typing import Any
 from realtime.audio.block_processor import Worker
 from realtime.audio.model_loader import Loader, same_again
 from realtime.audio.render_ahead import BLOCKS_AHEAD
-from realtime.recording.recorder import Tape
+from realtime.recording.recorder import TakeRecorder
 from realtime.recording.take_files import default_name
 from realtime.shared.audio_config import AudioConfig
 from realtime.shared.messages import (
@@ -64,7 +64,7 @@ class Commands:
             config.precision,
             config.cores,
         )
-        self._tape: Tape | None = None
+        self._tape: TakeRecorder | None = None
         self._told = False
 
     def listen(self, conn: Connection, seconds: float) -> bool:
@@ -97,7 +97,7 @@ class Commands:
             return
         worker = self._worker
         try:
-            tape = Tape(
+            tape = TakeRecorder(
                 Path(name or default_name()),
                 worker.path.rate_hz,
                 worker.player,
@@ -140,7 +140,7 @@ class Commands:
         if tape.done and tape.join(0.0):
             self._finish(tape)
 
-    def _finish(self, tape: Tape) -> None:
+    def _finish(self, tape: TakeRecorder) -> None:
         self._tape = self._worker.recorder.tape = None
         seconds = tape.frames / self._worker.path.rate_hz
         self._send(Recorded(str(tape.path), seconds, tape.lost, tape.error))

@@ -30,12 +30,12 @@ from realtime.shared.messages import (
 )
 from umtn.errors import UserError
 
-__all__ = ["Deck"]
+__all__ = ["Actions"]
 
 MOST_BUNDLES = 60  # of a folder that a page lists
 
 
-class Deck:
+class Actions:
     """See above. `recording`: the file that is being recorded, or "". `on_swap` is called after a change of bundle.
 
     folder: where recordings without a folder go (default: the current one).

@@ -34,7 +34,7 @@ from realtime.control.routes import (
     status_route,
     value_route,
 )
-from realtime.control.values import BadValue, Contest, Nearest, Teller, Who, as_index, as_number, quoted
+from realtime.control.values import BadValue, Conflict, Nearest, Teller, Who, as_index, as_number, quoted
 from realtime.shared.memory import PARAMETER_INDEX, SharedState
 from realtime.shared.messages import PlayingBundle
 from realtime.shared.parameters import (
@@ -101,11 +101,11 @@ class Namespace:
         self.room: Room | None = None  # what the decoders cost on this machine, once audio has said so
         self.can_transpose = self.has_temperature = True
         self.slack: int | None = None  # blocks that the model works ahead; None: not known, or no device
-        self.bundles: Callable[[], list[dict[str, Any]]] = list  # see Deck.bundles; reads folders
+        self.bundles: Callable[[], list[dict[str, Any]]] = list  # see Actions.bundles; reads folders
         self.texts = {status.name: "" for status in STATUS if status.kind == "string"}
         self.actions: dict[str, Action] = {}
         self.added: dict[str, Added] = {}
-        self.contest = Contest()
+        self.contest = Conflict()
         self.taps: tuple[Tap, ...] = ()
         self.revision = 0
         self._nearest = Nearest()

@@ -1,4 +1,4 @@
-"""Values from outside: BadValue says what came and what was wanted, Contest who else sets the same parameter.
+"""Values from outside: BadValue says what came and what was wanted, Conflict who else sets the same parameter.
 
 Both are looked at before, or as, anything moves. Two controllers on one parameter: the last one wins, both are told.
 """
@@ -14,7 +14,7 @@ from realtime.shared.parameters import Parameter
 
 __all__ = [
     "BadValue",
-    "Contest",
+    "Conflict",
     "Nearest",
     "Teller",
     "Who",
@@ -112,7 +112,7 @@ def _name(who: Who) -> str:
     return who if isinstance(who, str) else f"{who[0]}:{who[1]}"
 
 
-class Contest:
+class Conflict:
     """Notes who set what last. Used from several threads: each entry is replaced as a whole."""
 
     def __init__(self) -> None:

@@ -29,8 +29,8 @@ __all__ = ["Cost", "judge_blend", "judge_domain", "judge_engine", "judge_stalls"
 
 SECONDS = 0.6  # of processor time for each domain
 STEPS = 60  # of encoder and decoder alone
-WITNESS_S = 2.0
-MANY = 3  # stalls beyond what slack forgives, within WITNESS_S
+WATCH_S = 2.0
+MANY = 3  # stalls beyond what slack forgives, within WATCH_S
 
 CHILD_S = 90.0
 _MODULE = "realtime.doctor.cost"
@@ -179,11 +179,11 @@ def judge_blend(encode_s: float, decode_s: float, model_block_s: float, domains:
     return ok("model", text)
 
 
-def measure_stalls(seconds: float = WITNESS_S) -> tuple[list[tuple[float, float]], float]:
+def measure_stalls(seconds: float = WATCH_S) -> tuple[list[tuple[float, float]], float]:
     """Stalls of any processor, (start, end) in s, and the time watched."""
-    from realtime.doctor.stalls import Witness
+    from realtime.doctor.stalls import StallWatch
 
-    with Witness() as witness:
+    with StallWatch() as witness:
         time.sleep(seconds + 0.5)  # the witnesses need a moment to start
     return witness.stalls, seconds
 

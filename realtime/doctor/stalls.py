@@ -22,7 +22,7 @@ import numpy as np
 
 from realtime.audio.stream import SLOW_US
 
-__all__ = ["Witness", "blame", "without_stalls"]
+__all__ = ["StallWatch", "blame", "without_stalls"]
 
 PERIOD_S = 0.001
 STALL_S = 0.001  # later than this is a stall: it may cost a block
@@ -49,7 +49,7 @@ def _watch(cpu: int, stop: Any, results: Any) -> None:
     results.send(gaps)
 
 
-class Witness:
+class StallWatch:
     """A context; afterwards `gaps`: (start, end) in time.perf_counter()'s seconds, of any processor."""
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class Witness:
             other = context.Process(target=_watch, args=(cpu, self._stop, theirs), daemon=True)
             self._others.append((other, ours))
 
-    def __enter__(self) -> Witness:
+    def __enter__(self) -> StallWatch:
         for other, _ in self._others:
             other.start()
         return self

@@ -29,11 +29,11 @@ from realtime.dsp.signal_path import MAX_CALL
 from realtime.recording.restore import save
 from realtime.recording.snapshot import Plan, Stale, polite
 from realtime.recording.sound_writers import CHANNELS, FULL_SCALE
-from realtime.recording.take_files import Event, TapeFile, state_beside
+from realtime.recording.take_files import Event, TakeFile, state_beside
 from realtime.shared.memory import PARAMETER_INDEX
 from realtime.shared.scheduling import step_back
 
-__all__ = ["Recorder", "Tape"]
+__all__ = ["Recorder", "TakeRecorder"]
 
 RING_SECONDS = 10  # how long a disk may stall
 DRAIN_S = 0.1
@@ -46,8 +46,8 @@ class Recorder:
     """What the worker calls around each block; does nothing while `tape` is None."""
 
     def __init__(self) -> None:
-        self.tape: Tape | None = None
-        self._now: Tape | None = None
+        self.tape: TakeRecorder | None = None
+        self._now: TakeRecorder | None = None
 
     @property
     def seconds(self) -> float:
@@ -74,7 +74,7 @@ class Recorder:
             self._now.end(x, out)
 
 
-class Tape:
+class TakeRecorder:
     """One recording. `path`: where it really goes. `done`: over; `error`: the sentence why, if not on request.
 
     facts: what the head of the journal says beyond parameters. patient: whoever makes the sound has no clock to
@@ -93,7 +93,7 @@ class Tape:
     ) -> None:
         self._late = late
         self._rate, self._player, self._facts, self._patient = rate_hz, player, facts, patient
-        self._file = TapeFile(path, rate_hz)
+        self._file = TakeFile(path, rate_hz)
         self.path = self._file.path
         self._round = self.path.suffix.lower() == ".flac"
         self._rings = [Ring(max(rate_hz * RING_SECONDS, 4 * MAX_CALL)) for _ in range(CHANNELS)]

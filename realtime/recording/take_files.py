@@ -24,7 +24,7 @@ from umtn.errors import UserError
 __all__ = [
     "Event",
     "Journal",
-    "TapeFile",
+    "TakeFile",
     "beside",
     "default_name",
     "free_path",
@@ -138,7 +138,7 @@ OUTPUT = 1  # its channel
 Event = tuple[int, str, Any]  # sample position, kind, content
 
 
-class TapeFile:
+class TakeFile:
     """New files, none of which existed. Made in the main thread, then used by the tape's thread alone.
 
     UserError if they cannot be made; OSError from everything else when the disk is full.

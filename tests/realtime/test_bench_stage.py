@@ -79,8 +79,8 @@ def test_without_midi_there_is_a_sentence_and_no_measurement(
     monkeypatch.setattr(rtmidi, "MidiOut", none)
     midi.play(2, 1.0, None, SimpleNamespace(send=told.append))
     assert told == ["RtMidiError: no MIDI here"]
-    monkeypatch.setattr(guests.Guests, "start", lambda *_: None)
-    monkeypatch.setattr(guests.Guests, "hear", lambda *_: told[0])
+    monkeypatch.setattr(guests.Clients, "start", lambda *_: None)
+    monkeypatch.setattr(guests.Clients, "hear", lambda *_: told[0])
     stretch = bench_stage._Stretch(write_fake_bundle(tmp_path / "fake.umtn"), "onnx", 256, 1.0, 2000)
     with pytest.raises(UserError, match="MIDI device of its own.*no MIDI here.*umtn-live\\[midi\\]"):
         stretch._with_midi(bench_stage.Wanted(), tmp_path / "midi.toml")

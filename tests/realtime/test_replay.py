@@ -200,7 +200,7 @@ def take(request: pytest.FixtureRequest, fake: Path, tmp_path_factory: pytest.Te
     from realtime.dsp.model_crossfade import Player
     from realtime.dsp.signal_path import SignalPath
     from realtime.engines import load_engine
-    from realtime.recording.recorder import Recorder, Tape
+    from realtime.recording.recorder import Recorder, TakeRecorder
 
     folder = tmp_path_factory.mktemp("take")
     player, recorder, cells = (
@@ -209,7 +209,7 @@ def take(request: pytest.FixtureRequest, fake: Path, tmp_path_factory: pytest.Te
         default_cells(),
     )
     facts = {"bundle": str(fake), "sha256": replay_module._sha256(fake), "engine": "onnx"}
-    recorder.tape = tape = Tape(folder / "take.wav", 48000, player, facts, late=lambda: request.param)
+    recorder.tape = tape = TakeRecorder(folder / "take.wav", 48000, player, facts, late=lambda: request.param)
     random = np.random.default_rng(0)
     calls = 0
     while calls < 100:

@@ -16,7 +16,7 @@ from umtn.__main__ import main
 from umtn.model.presets import preset
 from umtn.model.translator import Translator, build_decoder
 from umtn.offline import BundlePlayer
-from umtn.training.single_decoder import Heard, _read, learn, reconstruction_loss
+from umtn.training.single_decoder import EncodedClip, _read, learn, reconstruction_loss
 from umtn.training.spectral_loss import BankSpectrumLoss
 
 pytestmark = pytest.mark.slow
@@ -86,7 +86,7 @@ def test_learning_brings_the_recording_nearer() -> None:
     spectral = BankSpectrumLoss(rate)
     z, x = torch.from_numpy(latent)[None], torch.from_numpy(audio)[None]
     losses = [float(reconstruction_loss(decoder, spectral, z, x).detach())]  # type: ignore[arg-type]
-    assert learn(decoder, [Heard(audio, latent)], rate, 10.0, max_steps=25) == 25  # type: ignore[arg-type]
+    assert learn(decoder, [EncodedClip(audio, latent)], rate, 10.0, max_steps=25) == 25  # type: ignore[arg-type]
     losses.append(float(reconstruction_loss(decoder, spectral, z, x).detach()))  # type: ignore[arg-type]
     assert losses[1] < 0.8 * losses[0]
 

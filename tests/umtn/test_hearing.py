@@ -16,7 +16,7 @@ from umtn.model.config import Config, PitchLatent
 from umtn.model.presets import preset
 from umtn.model.translator import Translator
 from umtn.training.batches import BatchSource
-from umtn.training.fine_tuning import hearing_on
+from umtn.training.fine_tuning import encoder_alone
 from umtn.training.objective import Objective, strayed
 from umtn.training.train import Trainer, train
 
@@ -34,13 +34,13 @@ def finished(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _on(finished: Path) -> Config:
-    return hearing_on(preset("tiny-live"), finished)
+    return encoder_alone(preset("tiny-live"), finished)
 
 
 def _wrong(model: Translator, config: Config, data: Dataset) -> tuple[float, torch.Tensor]:
     """What an ear is trained on, over clips and noises never trained on; and what it says of the clips."""
     objective, generator = Objective(model), torch.Generator().manual_seed(0)
-    objective.remember_ear()  # no decoder is asked
+    objective.remember_encoder()  # no decoder is asked
     losses, said = [], []
     for _, batch in zip(range(8), BatchSource(data, config, "valid", 3), strict=False):
         with torch.no_grad():
@@ -116,4 +116,4 @@ def test_slips_get_a_sentence(
     paper = preset("tiny-paper")
     checkpoint.save(tmp_path / "paper", paper, Translator(paper).state_dict(), {}, checkpoint.Progress())
     with pytest.raises(UserError, match="pitch encoder .preset 'live'.; .* was trained with 'tiny-paper'"):
-        hearing_on(preset("tiny-live"), tmp_path / "paper")
+        encoder_alone(preset("tiny-live"), tmp_path / "paper")

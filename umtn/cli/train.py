@@ -75,13 +75,13 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     parser.add_argument("--encoder", type=Path, required=True, help="the live model's checkpoint")
     parser.add_argument("--out", type=Path, required=True, help="the new checkpoint's folder")
-    parser.set_defaults(run=_take_ear)
+    parser.set_defaults(run=_take_encoder)
 
 
-def _take_ear(args: argparse.Namespace) -> None:
-    from umtn.training.fine_tuning import rehear
+def _take_encoder(args: argparse.Namespace) -> None:
+    from umtn.training.fine_tuning import with_encoder_of
 
-    rehear(args.model, args.encoder, args.out)
+    with_encoder_of(args.model, args.encoder, args.out)
     print(args.out)
 
 
@@ -90,7 +90,7 @@ def _run(args: argparse.Namespace) -> None:
     from umtn.errors import UserError, words
     from umtn.model.presets import preset, without
     from umtn.training.band_extension import at_rate
-    from umtn.training.fine_tuning import hearing_on, learning_on, whole_on, widened
+    from umtn.training.fine_tuning import encoder_alone, learning_on, whole_on, widened
     from umtn.training.train import train
 
     config = preset(args.preset)
@@ -117,7 +117,7 @@ def _run(args: argparse.Namespace) -> None:
         if args.rate:
             config = at_rate(config, args.extend, args.rate)
         elif args.ear:
-            config = hearing_on(config, args.extend)
+            config = encoder_alone(config, args.extend)
         elif args.whole:
             config = whole_on(config, args.extend)
         else:
@@ -246,7 +246,7 @@ def _compete(args: argparse.Namespace, title: str, configs: dict[str, Config], e
     from umtn.data.dataset import Dataset
     from umtn.errors import UserError, words
     from umtn.evaluation.material import Material
-    from umtn.experiments import Budget, contest
+    from umtn.experiments import Budget, compete
 
     if not args.minutes > 0:
         raise UserError(f"--minutes is {args.minutes:g}; it should be above 0.")
@@ -266,5 +266,5 @@ def _compete(args: argparse.Namespace, title: str, configs: dict[str, Config], e
         words(args.domains),
         args.seed,
     )
-    if table := contest(title, configs, args.out, budget, material):
+    if table := compete(title, configs, args.out, budget, material):
         print(f"{table}\n{args.out / title}.md")

@@ -35,7 +35,7 @@ from umtn.evaluation.robustness import Timbres, probe_latent, tremolo_probe, unp
 from umtn.evaluation.signal_metrics import attack_s
 from umtn.offline import BundlePlayer, CheckpointPlayer, Player
 
-__all__ = ["Heard", "Judges", "cost", "evaluate", "graph_macs", "graph_parameters", "measured_lags", "size"]
+__all__ = ["Judged", "Judges", "cost", "evaluate", "graph_macs", "graph_parameters", "measured_lags", "size"]
 
 
 # What a model costs: time on one thread, weights, multiplications.
@@ -161,7 +161,7 @@ RELEASE_S = 0.5  # a rest begins so long after its last note has ended
 
 
 @dataclass(frozen=True)
-class Heard:
+class Judged:
     """What the judges say of a sound: note figures, pitch track, and window by window how it divides among
     the domains and where it lies among timbres (embeddings [windows, 96])."""
 
@@ -194,7 +194,7 @@ class Judges:
     def _at_own_rate(self, audio: Audio) -> Audio:
         return audio if self.rate == RATE else soxr.resample(audio, self.rate, RATE, quality="HQ")
 
-    def hear(self, audio: Audio, octave: int | None = None) -> Heard:
+    def hear(self, audio: Audio, octave: int | None = None) -> Judged:
         """octave: semitones (0, -12, 12) beside the score in which it has to sound; None: those in which it does.
 
         A rendering sounds where its program puts it, and what is made of it has to sound there too.
@@ -204,9 +204,9 @@ class Judges:
         if octave is None:
             octave = register(self.score, self.start_s, transcript)
         notes = note_figures(self.score.transposed(octave), self.start_s, transcript)
-        return Heard(notes, octave, pitch_track(own), *self.timbre.hear(own))
+        return Judged(notes, octave, pitch_track(own), *self.timbre.hear(own))
 
-    def melody(self, heard: Heard, source: Heard) -> dict[str, float]:
+    def melody(self, heard: Judged, source: Judged) -> dict[str, float]:
         """Figures of one-voice passages: against the score, and against the source's pitch track."""
         voice = Voice(self.score.transposed(heard.register), self.start_s, len(heard.track.pitch))
         a, b = (voice.of(h.track) for h in (source, heard))
@@ -246,7 +246,7 @@ class Judges:
         return audio[: len(resting) * self.rate // 100][np.repeat(resting, self.rate // 100)[: len(audio)]]
 
     def figures(
-        self, heard: Heard, audio: Audio, truth: Audio, target: str, lag_s: float = 0.0
+        self, heard: Judged, audio: Audio, truth: Audio, target: str, lag_s: float = 0.0
     ) -> dict[str, float]:
         """The row for a sound that is meant to be `target` and whose lag, `lag_s`, has been removed."""
         sounding, rests = self.sounding(truth), self.rests(audio)
@@ -327,7 +327,7 @@ def _targets(player: Player, material: Material, only: tuple[str, ...] | None) -
     return tuple(wanted)
 
 
-def _melody_of_truth(judges: Judges, truth: Heard, sources: dict[str, Heard]) -> Row:
+def _melody_of_truth(judges: Judges, truth: Judged, sources: dict[str, Judged]) -> Row:
     """The true rendering against each source: a mean."""
     return mean_row([judges.melody(truth, source) for source in sources.values()])
 

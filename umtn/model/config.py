@@ -17,7 +17,7 @@ __all__ = [
     "ConfusionConfig",
     "DOMAINS",
     "GuidedConfig",
-    "HeardEncoderConfig",
+    "ConditionedEncoderConfig",
     "LiveDecoderConfig",
     "PitchEncoderConfig",
     "PitchLatent",
@@ -101,7 +101,7 @@ class WaveEncoderConfig:
 
 
 @dataclass(frozen=True)
-class HeardEncoderConfig:
+class ConditionedEncoderConfig:
     """umtn.model.pitch_encoder: a pitch encoder, then convolutions down to `latent` channels for WaveNet decoders."""
 
     kind: str = "heard"
@@ -238,7 +238,7 @@ class Config:
     preset: str
     sample_rate: int
     hop: int
-    encoder: PitchEncoderConfig | WaveEncoderConfig | HeardEncoderConfig
+    encoder: PitchEncoderConfig | WaveEncoderConfig | ConditionedEncoderConfig
     decoder: LiveDecoderConfig | WaveNetConfig | GuidedConfig
     domains: tuple[str, ...] = DOMAINS
     confusion: ConfusionConfig = ConfusionConfig()

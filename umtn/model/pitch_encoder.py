@@ -27,13 +27,13 @@ from umtn.model.streaming import (
 )
 
 __all__ = [
-    "HeardEncoder",
+    "ConditionedEncoder",
     "PitchEncoder",
-    "ear_of",
-    "mouth",
-    "mouth_of",
-    "mouth_parameters",
-    "mouth_weights",
+    "encoder_of",
+    "conditioner",
+    "conditioner_of",
+    "conditioner_parameters",
+    "conditioner_weights",
     "opened",
 ]
 
@@ -165,15 +165,15 @@ class PitchEncoder(StreamingModule):
         return torch.cat([notes, said], dim=1).unsqueeze(2), new
 
 
-def ear_of(encoder: nn.Module) -> PitchEncoder | None:
+def encoder_of(encoder: nn.Module) -> PitchEncoder | None:
     """The pitch encoder, if it is one or has one for its `ear`."""
     inner = getattr(encoder, "ear", encoder)
     return inner if isinstance(inner, PitchEncoder) else None
 
 
-def mouth_of(encoder: nn.Module) -> StreamingSequential | None:
+def conditioner_of(encoder: nn.Module) -> StreamingSequential | None:
     """What tells decoders of what its ear hears, if anything stands between."""
-    return getattr(encoder, "mouth", None)
+    return getattr(encoder, "conditioner", None)
 
 
 # A trained ear in front of a narrow latent: what WaveNet decoders listen to.
@@ -194,7 +194,9 @@ def opened(z_BDT: Tensor, pitches: int, per_pitch: int) -> Tensor:
     return torch.cat([told.reshape(b, per_pitch * pitches, t), torch.tanh(room)], dim=1)
 
 
-def mouth(layout: PitchLatent, channels: int, dilations: Tuple[int, ...], latent: int) -> StreamingSequential:
+def conditioner(
+    layout: PitchLatent, channels: int, dilations: Tuple[int, ...], latent: int
+) -> StreamingSequential:
     """What the ear heard (`opened`) -> `latent` numbers a hop for a WaveNet."""
     return StreamingSequential(
         CausalConv1d(layout.channels, channels, 1),
@@ -204,12 +206,12 @@ def mouth(layout: PitchLatent, channels: int, dilations: Tuple[int, ...], latent
     )
 
 
-def mouth_parameters(mouth: StreamingModule) -> Dict[str, Tensor]:
+def conditioner_parameters(mouth: StreamingModule) -> Dict[str, Tensor]:
     """As native engines are given them."""
     return {f"mouth.{name}": smallest(value) for name, value in parameters(mouth).items()}
 
 
-def mouth_weights(
+def conditioner_weights(
     mouth: StreamingSequential, layout: PitchLatent
 ) -> Tuple[Dict[str, Tensor], Dict[str, Dict[str, Any]]]:
     """What native engines are given of it: tensors, and its sizes."""
@@ -222,10 +224,10 @@ def mouth_weights(
         "latent": last.conv.out_channels,
         "layout": dataclasses.asdict(layout),
     }
-    return mouth_parameters(mouth), {"mouth": about}
+    return conditioner_parameters(mouth), {"mouth": about}
 
 
-class HeardEncoder(StreamingModule):
+class ConditionedEncoder(StreamingModule):
     """audio_B1N -> z_BDT, D = latent, T = N / hop. `ear` is the pitch encoder, `mouth` tells the decoders."""
 
     streaming = True
@@ -239,7 +241,7 @@ class HeardEncoder(StreamingModule):
         self.pitches = layout.pitches
         self.per_pitch = layout.per_pitch
         self.ear = ear
-        self.mouth = mouth(layout, channels, dilations, latent)
+        self.mouth = conditioner(layout, channels, dilations, latent)
         self.ear_states = len(ear.state_names())
 
     @property

@@ -7,9 +7,9 @@ from dataclasses import replace
 from umtn.errors import UserError, advice
 from umtn.model.config import (
     DOMAINS,
+    ConditionedEncoderConfig,
     Config,
     GuidedConfig,
-    HeardEncoderConfig,
     LiveDecoderConfig,
     PitchEncoderConfig,
     PitchLatent,
@@ -21,7 +21,9 @@ from umtn.model.config import (
 __all__ = ["PRESETS", "preset", "presets_at"]
 
 
-_TINY_EAR = PitchEncoderConfig(layout=PitchLatent(48, 24, 1, 4), channels=8, dilations=(1, 2), longest=512)
+_TINY_ENCODER = PitchEncoderConfig(
+    layout=PitchLatent(48, 24, 1, 4), channels=8, dilations=(1, 2), longest=512
+)
 
 
 def _tiny_live() -> Config:
@@ -29,7 +31,7 @@ def _tiny_live() -> Config:
         preset="tiny-live",
         sample_rate=8000,
         hop=64,
-        encoder=_TINY_EAR,
+        encoder=_TINY_ENCODER,
         decoder=LiveDecoderConfig(hidden=8, partials=6, bands=6, voices=4),
         training=TrainingConfig(batch=4, seconds=1.0, warm_up_steps=2),
     )
@@ -76,7 +78,7 @@ PRESETS: dict[str, Config] = {
         "wavenet-plain",
         24000,
         128,
-        HeardEncoderConfig(),
+        ConditionedEncoderConfig(),
         _SMALL_WAVENET,
         domains=DOMAINS[:5],
         training=replace(_WAVENET_TRAINING, solo_share=0.6),
@@ -103,7 +105,7 @@ PRESETS: dict[str, Config] = {
         "tiny-wavenet-plain",
         8000,
         80,
-        HeardEncoderConfig(ear=_TINY_EAR, channels=8, dilations=(1, 2), latent=6),
+        ConditionedEncoderConfig(ear=_TINY_ENCODER, channels=8, dilations=(1, 2), latent=6),
         WaveNetConfig(blocks=2, layers=3, residual=8, skip=8, classes=32),
         training=TrainingConfig(batch=4, seconds=0.5, warm_up_steps=2, window_s=0.1, shared=True),
     ),

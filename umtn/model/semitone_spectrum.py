@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from umtn.model.factored import Bins, Source, factorised
 from umtn.model.streaming import StreamingModule
 
-__all__ = ["CausalSpectrum", "heard_hz", "leaning_window"]
+__all__ = ["CausalSpectrum", "audible_hz", "leaning_window"]
 
 QUALITY = 68.0
 TOGETHER = (
@@ -38,7 +38,7 @@ def leaning_window(length: int) -> Tensor:
     return torch.cat([old, new])
 
 
-def heard_hz(top_hz: float, rate: int) -> float:
+def audible_hz(top_hz: float, rate: int) -> float:
     """The highest frequency that is analysed: the asked one, or what the rate can carry."""
     return min(top_hz, 0.46 * rate)
 
@@ -189,7 +189,7 @@ class CausalSpectrum(StreamingModule):
         self.rate = rate
         self.lowest = lowest
         self.longest = longest
-        top_hz = heard_hz(top_hz, rate)
+        top_hz = audible_hz(top_hz, rate)
         self.semitones = int(12 * math.log2(top_hz / 440.0) + 69) - lowest + 1
         self.bins = 3 * self.semitones
         shapes, mixes = _by_span(hop, *_shapes(rate, hop, lowest, self.semitones, longest))

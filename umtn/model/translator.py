@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from umtn.errors import UserError
 from umtn.model.config import (
     Character,
+    ConditionedEncoderConfig,
     Config,
     GuidedConfig,
-    HeardEncoderConfig,
     LiveDecoderConfig,
     PitchEncoderConfig,
     PitchLatent,
@@ -23,7 +23,7 @@ from umtn.model.decoders.guided import GuidedDecoder
 from umtn.model.decoders.harmonic import LiveDecoder
 from umtn.model.decoders.wavenet import WaveNetDecoder
 from umtn.model.layers import WaveEncoder
-from umtn.model.pitch_encoder import HeardEncoder, PitchEncoder
+from umtn.model.pitch_encoder import ConditionedEncoder, PitchEncoder
 from umtn.model.streaming import StreamingModule
 
 __all__ = ["ConfusionNetwork", "Translator"]
@@ -56,8 +56,8 @@ def _pitch(config: Config, e: PitchEncoderConfig) -> PitchEncoder:
     )
 
 
-def _heard(config: Config, e: HeardEncoderConfig) -> HeardEncoder:
-    return HeardEncoder(_pitch(config, e.ear), e.ear.layout, e.channels, e.dilations, e.latent)
+def _conditioned(config: Config, e: ConditionedEncoderConfig) -> ConditionedEncoder:
+    return ConditionedEncoder(_pitch(config, e.ear), e.ear.layout, e.channels, e.dilations, e.latent)
 
 
 def _wavenet(config: Config, d: WaveNetConfig, domain: str) -> WaveNetDecoder:
@@ -104,7 +104,7 @@ def _layout(config: Config) -> PitchLatent:
 ENCODERS: dict[type, Callable[[Config, Any], StreamingModule]] = {
     WaveEncoderConfig: _wave,
     PitchEncoderConfig: _pitch,
-    HeardEncoderConfig: _heard,
+    ConditionedEncoderConfig: _conditioned,
 }
 DECODERS: dict[type, Callable[[Config, Any, str], Decoder]] = {
     LiveDecoderConfig: _live,

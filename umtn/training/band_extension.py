@@ -22,7 +22,7 @@ from umtn.model.decoders.harmonic import LiveDecoder, live_of
 from umtn.model.decoders.noise import band_edges_hz, mel_of
 from umtn.model.decoders.oscillators import audible_at
 from umtn.model.layers import CausalConv1d
-from umtn.model.semitone_spectrum import heard_hz
+from umtn.model.semitone_spectrum import audible_hz
 from umtn.model.translator import Translator
 
 __all__ = ["at_rate", "free_upper_band", "scaled", "take_lower_band"]
@@ -52,7 +52,7 @@ def scaled(config: Config, rate: int) -> Config:
         config,
         sample_rate=rate,
         hop=factor * config.hop,
-        encoder=replace(encoder, longest=factor * encoder.longest, top_hz=heard_hz(encoder.top_hz, own)),
+        encoder=replace(encoder, longest=factor * encoder.longest, top_hz=audible_hz(encoder.top_hz, own)),
         decoder=replace(decoder, bands=bands, taps=factor * (decoder.taps + 1) - 1, step_mel=step),
     )
 

@@ -14,7 +14,7 @@ from umtn.model.decoders.base import Answer
 from umtn.model.decoders.harmonic import LiveDecoder
 from umtn.model.decoders.teacher_forcing import sample_loss
 from umtn.model.decoders.wavenet import WaveNetDecoder
-from umtn.training.scheduled_sampling import doubted, own_past
+from umtn.training.scheduled_sampling import corrupted, own_past
 from umtn.training.spectral_loss import BankSpectrumLoss
 
 __all__ = ["DecoderLosses", "mixed"]
@@ -75,7 +75,7 @@ class DecoderLosses:
             classes = classes[:, -frames * hop :]
             guide = None if guide is None else guide[:, -frames * hop :]
             weight[:, : min(history, frames // 2)] = 0
-        past = doubted(net.before(classes), net.classes, training.blur, self.generator)
+        past = corrupted(net.before(classes), net.classes, training.blur, self.generator)
         if guide is not None:
             self._put_own(past, net, z, guide)
         return sample_loss(net, z, past, classes, weight, guide_BN=guide)

@@ -14,7 +14,7 @@ from umtn.errors import UserError
 from umtn.model import checkpoint
 from umtn.model.config import Config, LiveDecoderConfig, TrainingConfig
 from umtn.model.decoders.base import Decoder
-from umtn.model.pitch_encoder import ear_of
+from umtn.model.pitch_encoder import encoder_of
 from umtn.model.translator import Translator
 from umtn.training.band_extension import take_lower_band
 from umtn.training.batches import BatchSource
@@ -22,11 +22,11 @@ from umtn.training.single_decoder import listed, nearest
 
 __all__ = [
     "freeze_all_but",
-    "hearing_on",
+    "encoder_alone",
     "learning_on",
-    "rehear",
+    "with_encoder_of",
     "share",
-    "take_ear",
+    "take_encoder",
     "take_guides",
     "take_model",
     "whole_on",
@@ -34,16 +34,16 @@ __all__ = [
 ]
 
 
-def take_ear(translator: Translator, folder: Path) -> None:
+def take_encoder(translator: Translator, folder: Path) -> None:
     """Copy the pitch encoder of the checkpoint in `folder`; UserError when one of the two has none, or another."""
     wanted = translator.config
-    ours = ear_of(translator.encoder)
+    ours = encoder_of(translator.encoder)
     if ours is None:
         raise UserError(
             f"--encoder is for presets with a pitch encoder inside (live, wavenet-live); '{wanted.preset}' has none."
         )
     given = checkpoint.load(folder)
-    theirs = ear_of(given.encoder)
+    theirs = encoder_of(given.encoder)
     if theirs is None:
         raise UserError(
             f"'{folder}' (preset '{given.config.preset}') has no pitch encoder; a `live` model has."
@@ -74,7 +74,7 @@ def take_guides(translator: Translator, folder: Path) -> None:
         tones.load_state_dict(given.decoder(domain).state_dict())
 
 
-def rehear(model: Path, live: Path, out: Path) -> None:
+def with_encoder_of(model: Path, live: Path, out: Path) -> None:
     """Write the finished model in `model` to `out` with the ear and the guides of the `live` model in `live`.
 
     Nothing is trained: for a `live` that has learned on since and still says what it said, only better. UserError when
@@ -84,7 +84,7 @@ def rehear(model: Path, live: Path, out: Path) -> None:
         raise UserError(f"'{out}' already holds a checkpoint; choose another --out.")
     config, progress = checkpoint.read_config(model)
     translator = checkpoint.load(model)
-    take_ear(translator, live)
+    take_encoder(translator, live)
     take_guides(translator, live)
     checkpoint.save(out, config, checkpoint.shipped(config, translator.state_dict()), {}, progress)
 
@@ -169,7 +169,7 @@ def take_model(translator: Translator, start: Path, data: Dataset, seed: int) ->
     for domain in config.training.learning:
         if domain in given.config.domains:
             continue
-        first, losses = nearest(given, given.config.domains, *_heard(translator, data, domain, seed))
+        first, losses = nearest(given, given.config.domains, *_encoded(translator, data, domain, seed))
         translator.decoders[domain].load_state_dict(given.decoder(first).state_dict())
         print(f"'{domain}' begins with the decoder of '{first}', the nearest ({listed(losses)})", flush=True)
     progress = checkpoint.read_config(start)[1]
@@ -185,7 +185,7 @@ def _take_confusion(translator: Translator, given: Translator) -> None:
 
 
 @torch.no_grad()
-def _heard(
+def _encoded(
     translator: Translator, data: Dataset, domain: str, seed: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(latent [B, D, T], what `domain` makes of it [B, N]) of a few clips."""
@@ -225,7 +225,7 @@ def share(decoders: Iterable[Decoder]) -> None:
 GENTLE_ENCODER = 0.5  # of the learning rate
 
 
-def hearing_on(config: Config, start: Path) -> Config:
+def encoder_alone(config: Config, start: Path) -> Config:
     """The config of the model in `start`, whose pitch encoder alone learns on; UserError when it has none."""
     known = checkpoint.read_config(start)[0]
     if known.encoder.pitch_layout is None:

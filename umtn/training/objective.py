@@ -23,7 +23,7 @@ from umtn.data.augment import (
 from umtn.model.config import PitchLatent
 from umtn.model.decoders.base import Answer
 from umtn.model.layers import split_latent
-from umtn.model.pitch_encoder import PitchEncoder, ear_of
+from umtn.model.pitch_encoder import PitchEncoder, encoder_of
 from umtn.model.translator import Translator
 from umtn.training.batches import Batch
 from umtn.training.decoder_losses import DecoderLosses, mixed
@@ -54,9 +54,9 @@ class Objective(nn.Module):
     def _frames(self) -> int:
         return int(self.config.training.seconds * self.config.sample_rate) // self.config.hop
 
-    def remember_ear(self) -> None:
+    def remember_encoder(self) -> None:
         """What the pitch encoder says now is what it is kept to where no score tells."""
-        self.before = copy.deepcopy(ear_of(self.translator.encoder))
+        self.before = copy.deepcopy(encoder_of(self.translator.encoder))
         assert self.before is not None
         self.before.requires_grad_(False)
 
@@ -148,7 +148,7 @@ class Objective(nn.Module):
         A fixed analysis stays in float32, only what is learned runs in mixed precision.
         """
         encoder = self.translator.encoder
-        if (ear := ear_of(encoder)) is None:
+        if (ear := encoder_of(encoder)) is None:
             with mixed(source_B1N):
                 return encoder(source_B1N).float(), None
         heard = self._hear(ear, source_B1N)

@@ -13,14 +13,14 @@ from torch import Tensor
 from umtn.model.companding import leaning, mulaw_encode
 from umtn.model.decoders.wavenet import WaveNetDecoder
 
-__all__ = ["doubted", "own_past"]
+__all__ = ["corrupted", "own_past"]
 
 
 TRUE, SILENT = 0.25, 0.3  # shares of clips
 NARROW = 0.1  # the least blur of the most
 
 
-def doubted(past_BN: Tensor, classes: int, blur: float, generator: torch.Generator) -> Tensor:
+def corrupted(past_BN: Tensor, classes: int, blur: float, generator: torch.Generator) -> Tensor:
     """past_BN with each clip's own blur, and in some clips silence up to a moment in it.
 
     blur: the largest standard deviation, in 256ths of the classes; a wide one hides what the last few samples tell, so

@@ -35,7 +35,7 @@ from umtn.training.spectral_loss import BankSpectrumLoss
 if TYPE_CHECKING:
     from export.bundle.bundle import Manifest
 
-__all__ = ["Heard", "add_domain", "learn", "listed", "nearest", "reconstruction_loss"]
+__all__ = ["EncodedClip", "add_domain", "learn", "listed", "nearest", "reconstruction_loss"]
 
 
 Floats = NDArray[np.float32]
@@ -45,7 +45,7 @@ LOUDEST, WARM_UP_S = 4.0, 0.3
 
 
 @dataclass(frozen=True)
-class Heard:
+class EncodedClip:
     """One recording as the encoder heard it: audio [N], latent [D, N / hop]."""
 
     audio: Floats
@@ -83,7 +83,7 @@ def listed(losses: dict[str, float]) -> str:
 class _Clips:
     """Clips drawn by duration from recordings that are longer than a clip (shorter ones are padded)."""
 
-    def __init__(self, heard: list[Heard], rate: int, hop: int, seed: int) -> None:
+    def __init__(self, heard: list[EncodedClip], rate: int, hop: int, seed: int) -> None:
         self.frames, self.hop = round(SECONDS * rate) // hop, hop
         self.heard = heard
         lengths = np.array([max(1, h.latent.shape[1] - self.frames) for h in heard], float)
@@ -106,7 +106,7 @@ class _Clips:
 
 def learn(
     decoder: LiveDecoder,
-    heard: list[Heard],
+    heard: list[EncodedClip],
     rate: int,
     minutes: float,
     report: Callable[[int, float, float], None] = lambda step, loss, share: None,
@@ -221,14 +221,14 @@ def _read(place: Path, rate: int, seed: int) -> tuple[list[Floats], list[Floats]
     return [audio[:end] for audio, end in ends], [audio[end:] for audio, end in ends]
 
 
-def _listen(player: BundlePlayer, recordings: list[Floats], rate: int, seed: int) -> Iterator[Heard]:
+def _listen(player: BundlePlayer, recordings: list[Floats], rate: int, seed: int) -> Iterator[EncodedClip]:
     """Every piece at a level of its own, as a player plays softly and loudly."""
     rng, n = np.random.default_rng(seed), round(PIECE_S * rate)
     for audio in recordings:
         for first in range(0, len(audio), n):
             piece = audio[first : first + n] * np.float32(10 ** (rng.uniform(*GAINS_DB) / 20))
             if len(piece) >= rate:
-                yield Heard(piece.clip(-1, 1), player.latent(piece.clip(-1, 1)))
+                yield EncodedClip(piece.clip(-1, 1), player.latent(piece.clip(-1, 1)))
 
 
 def _checkpoint(given: Path | None, bundle: Path) -> Path | None:
@@ -238,7 +238,7 @@ def _checkpoint(given: Path | None, bundle: Path) -> Path | None:
     return usual if (usual / "checkpoint.json").is_file() else None
 
 
-def _first_guess(config: Config, name: str, start: Path | None, heard: list[Heard]) -> LiveDecoder:
+def _first_guess(config: Config, name: str, start: Path | None, heard: list[EncodedClip]) -> LiveDecoder:
     """A fresh decoder, or the one of the checkpoint that is nearest to the recordings already."""
     fresh = live_of(build_decoder(config, name))
     if start is None:
@@ -263,7 +263,7 @@ def _sizes(config: Config) -> tuple[object, object]:
     return config.encoder, alike
 
 
-def _learn(decoder: LiveDecoder, heard: list[Heard], rate: int, minutes: float, seed: int) -> int:
+def _learn(decoder: LiveDecoder, heard: list[EncodedClip], rate: int, minutes: float, seed: int) -> int:
     with tqdm(total=round(60 * minutes), unit="s", desc="learning (Ctrl-C keeps what is learned)") as bar:
 
         def report(step: int, loss: float, share: float) -> None:

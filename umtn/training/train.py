@@ -52,12 +52,12 @@ from umtn.errors import UserError
 from umtn.model import checkpoint
 from umtn.model.checkpoint import Progress
 from umtn.model.config import Config
-from umtn.model.pitch_encoder import ear_of
+from umtn.model.pitch_encoder import encoder_of
 from umtn.model.translator import Translator
 from umtn.training.band_extension import free_upper_band
 from umtn.training.batches import BatchSource, prefetch
 from umtn.training.ema import Average
-from umtn.training.fine_tuning import freeze_all_but, share, take_ear, take_guides, take_model
+from umtn.training.fine_tuning import freeze_all_but, share, take_encoder, take_guides, take_model
 from umtn.training.objective import Objective
 
 __all__ = ["Trainer", "train"]
@@ -89,24 +89,24 @@ class Trainer:
         objective = Objective(Translator(config))
         self.translator = objective.translator
         if encoder is not None:
-            take_ear(self.translator, encoder)
+            take_encoder(self.translator, encoder)
             take_guides(self.translator, encoder)
         if extended is not None:
             self.progress.earlier = take_model(self.translator, extended, data, seed)
         if config.training.shared:
             share(self.translator.decoders.values())  # type: ignore[arg-type]
         if config.training.ear_alone:
-            objective.remember_ear()
+            objective.remember_encoder()
         self.memory = objective.before
         if config.training.ear_alone:
             freeze_all_but(self.translator, ())
-            ear_of(self.translator.encoder).requires_grad_(True)  # type: ignore[union-attr]
+            encoder_of(self.translator.encoder).requires_grad_(True)  # type: ignore[union-attr]
         elif config.training.lower_rate:
             free_upper_band(self.translator, config.training.lower_rate)
         elif config.training.learning:
             freeze_all_but(self.translator, config.training.learning)
         elif config.training.frozen_ear:
-            ear_of(self.translator.encoder).requires_grad_(False)  # type: ignore[union-attr]
+            encoder_of(self.translator.encoder).requires_grad_(False)  # type: ignore[union-attr]
         players = [*self.translator.encoder.parameters(), *self.translator.decoders.parameters()]
         players = [p for p in players if p.requires_grad]
         rate = config.training.learning_rate

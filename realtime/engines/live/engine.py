@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from realtime.engines.engine import BufferedEngine, Part, StreamBuffers, Together
 from realtime.engines.live import kernel
 from realtime.engines.live.kernel import NativePart
-from realtime.engines.live.weights import DecoderWeights, EncoderWeights, MouthWeights
+from realtime.engines.live.weights import ConditionerWeights, DecoderWeights, EncoderWeights
 from realtime.engines.state import Kept
 from realtime.shared.saved_classes import saved
 from umtn.errors import UserError
@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 
     from export.bundle.bundle import Bundle, Manifest
 
-__all__ = ["BoundPart", "ENCODER", "HeardPart", "LiveCpuEngine", "check_model", "ear_part", "heard_part"]
+__all__ = [
+    "BoundPart",
+    "ENCODER",
+    "ConditionedPart",
+    "LiveCpuEngine",
+    "check_model",
+    "encoder_part",
+    "conditioned_part",
+]
 
 
 ENCODER = "weights/encoder.safetensors"
@@ -62,7 +70,7 @@ class LiveCpuEngine(BufferedEngine):
         super().__init__(bundle.manifest, seed)
         manifest, buffers = self.manifest, self.buffers
         frames = manifest.block // manifest.hop
-        self._encoder, self.isa = ear_part(bundle, buffers, isa)
+        self._encoder, self.isa = encoder_part(bundle, buffers, isa)
         self._decoders = []
         for domain in manifest.domains:
             file = f"weights/{domain.id}.safetensors"
@@ -72,7 +80,7 @@ class LiveCpuEngine(BufferedEngine):
             self._decoders.append(BoundPart(part, buffers.latent, buffers.noise, buffers.out, frames))
 
 
-def ear_part(bundle: Bundle, buffers: StreamBuffers, isa: str | None = None) -> tuple[BoundPart, str]:
+def encoder_part(bundle: Bundle, buffers: StreamBuffers, isa: str | None = None) -> tuple[BoundPart, str]:
     """The encoder of a bundle whose latent is a pitch encoder's, and the instruction set that it got."""
     manifest = bundle.manifest
     weights = EncoderWeights.from_safetensors(_read(bundle, ENCODER), f"{bundle.path.name}/{ENCODER}")
@@ -110,7 +118,7 @@ def check_model(rate: int, hop: int, channels: int, manifest: Manifest, file: st
 
 
 @saved("two-part-encoder")
-class HeardPart(Together):
+class ConditionedPart(Together):
     """See `Part`: audio -> the ear's latent -> the latent. `isa`: as of `LiveCpuEngine`.
 
     UserError: weights that contradict themselves, each other or the manifest.
@@ -120,7 +128,10 @@ class HeardPart(Together):
 
     def __init__(self, bundle: Bundle, buffers: StreamBuffers, isa: str | None = None) -> None:
         manifest, data, name = bundle.manifest, bundle.read(ENCODER), f"{bundle.path.name}/{ENCODER}"
-        ear, mouth = EncoderWeights.from_safetensors(data, name), MouthWeights.from_safetensors(data, name)
+        ear, mouth = (
+            EncoderWeights.from_safetensors(data, name),
+            ConditionerWeights.from_safetensors(data, name),
+        )
         check_model(ear.rate, ear.hop, mouth.latent, manifest, ENCODER)
         if ear.layout != mouth.layout:
             raise UserError(f"{name}: its two parts have other layouts; export the bundle again")
@@ -137,7 +148,7 @@ class HeardPart(Together):
         self._mouth.step()
 
 
-def heard_part(bundle: Bundle, buffers: StreamBuffers) -> Part | None:
+def conditioned_part(bundle: Bundle, buffers: StreamBuffers) -> Part | None:
     """None where the bundle has no such weights, or the kernel is not compiled: nobody waits a minute on stage."""
     if ENCODER not in bundle.names:
         return None
@@ -145,6 +156,6 @@ def heard_part(bundle: Bundle, buffers: StreamBuffers) -> Part | None:
         if kernel.ready() is None:
             return None
         told_pitches = bundle.manifest.pitch_latent is not None
-        return ear_part(bundle, buffers)[0] if told_pitches else HeardPart(bundle, buffers)
+        return encoder_part(bundle, buffers)[0] if told_pitches else ConditionedPart(bundle, buffers)
     except kernel.CompilerError:
         return None

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from realtime.engines.live.weights import BINS, DecoderWeights, EncoderWeights, MouthWeights
+from realtime.engines.live.weights import BINS, ConditionerWeights, DecoderWeights, EncoderWeights
 from umtn.errors import UserError
 from umtn.native.build import LIVE, CompilerError, Handle, opened
 
@@ -23,14 +23,14 @@ __all__ = [
     "EncoderShape",
     "EncoderTensors",
     "ISAS",
-    "MouthShape",
-    "MouthTensors",
+    "ConditionerShape",
+    "ConditionerTensors",
     "NativePart",
     "absence",
     "library",
     "pack_decoder",
     "pack_encoder",
-    "pack_mouth",
+    "pack_conditioner",
     "ready",
     "supported",
 ]
@@ -107,7 +107,7 @@ class DecoderTensors(ctypes.Structure):
     ]
 
 
-class MouthShape(ctypes.Structure):
+class ConditionerShape(ctypes.Structure):
     """The sizes of a mouth, as the kernel reads them."""
 
     _fields_ = [
@@ -116,7 +116,7 @@ class MouthShape(ctypes.Structure):
     ]
 
 
-class MouthTensors(ctypes.Structure):
+class ConditionerTensors(ctypes.Structure):
     """A mouth's weights, packed; one `time` and one `point` a layer."""
 
     _fields_ = [
@@ -256,7 +256,7 @@ def pack_decoder(w: DecoderWeights) -> tuple[DecoderShape, DecoderTensors, objec
     return shape, tensors, kept
 
 
-def pack_mouth(w: MouthWeights) -> tuple[MouthShape, MouthTensors, object]:
+def pack_conditioner(w: ConditionerWeights) -> tuple[ConditionerShape, ConditionerTensors, object]:
     """Shape, tensors, and what must be kept until the kernel has taken them."""
     kept, a, n = _Kept(), w.arrays, len(w.dilations)
 
@@ -264,9 +264,9 @@ def pack_mouth(w: MouthWeights) -> tuple[MouthShape, MouthTensors, object]:
         return kept.panels(_flat(a[f"{at}.weight"]), a[f"{at}.bias"])
 
     over_time, point = ((Matrix * max(1, n))(*(panels(names[i]) for names in w.layer_names)) for i in (0, 1))
-    tensors = MouthTensors(panels("mouth.layers.0.conv"), panels(w.last_name), over_time, point)
+    tensors = ConditionerTensors(panels("mouth.layers.0.conv"), panels(w.last_name), over_time, point)
     dilations = kept.address(np.array(w.dilations), np.int32)
-    shape = MouthShape(w.layout.pitches, w.layout.per_pitch, w.layout.room, n, dilations)
+    shape = ConditionerShape(w.layout.pitches, w.layout.per_pitch, w.layout.room, n, dilations)
     return shape, tensors, (kept, over_time, point)
 
 
@@ -292,7 +292,7 @@ def _library() -> ctypes.CDLL:
     native = opened(path, "the native kernel of `live` models")
     native.live_encoder.argtypes = [POINTER(EncoderShape), POINTER(EncoderTensors), c_int32]
     native.live_decoder.argtypes = [POINTER(DecoderShape), POINTER(DecoderTensors), c_int32]
-    native.live_mouth.argtypes = [POINTER(MouthShape), POINTER(MouthTensors), c_int32]
+    native.live_mouth.argtypes = [POINTER(ConditionerShape), POINTER(ConditionerTensors), c_int32]
     for make in (native.live_encoder, native.live_decoder, native.live_mouth):
         make.restype = c_void_p
     for function, arguments in {
@@ -333,7 +333,7 @@ class NativePart:
     """An encoder, a decoder or a mouth with its state. `isa`: one of ISAS, or None for the fastest."""
 
     def __init__(
-        self, weights: EncoderWeights | DecoderWeights | MouthWeights, isa: str | None = None
+        self, weights: EncoderWeights | DecoderWeights | ConditionerWeights, isa: str | None = None
     ) -> None:
         here = supported()
         if isa is not None and isa not in here:
@@ -348,7 +348,7 @@ class NativePart:
             raise UserError("there is not enough memory for the model")
         self._handle = Handle(handle, self._native.live_free)
 
-    def _make(self, weights: EncoderWeights | DecoderWeights | MouthWeights, isa: int) -> int | None:
+    def _make(self, weights: EncoderWeights | DecoderWeights | ConditionerWeights, isa: int) -> int | None:
         """What is packed lives until the kernel has copied it."""
         handle: int | None
         if isinstance(weights, EncoderWeights):
@@ -358,7 +358,7 @@ class NativePart:
             *decoder, _kept = pack_decoder(weights)
             handle = self._native.live_decoder(*decoder, isa)
         else:
-            *mouth, _kept = pack_mouth(weights)
+            *mouth, _kept = pack_conditioner(weights)
             handle = self._native.live_mouth(*mouth, isa)
         return handle
 

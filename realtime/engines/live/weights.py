@@ -20,7 +20,7 @@ from export.bundle.safetensors import (
 )
 from umtn.errors import UserError
 
-__all__ = ["DecoderWeights", "EncoderWeights", "Layout", "MouthWeights"]
+__all__ = ["DecoderWeights", "EncoderWeights", "Layout", "ConditionerWeights"]
 
 BINS = 16  # analysed together, see export.native_weights
 OCTAVE, ENTRY = 25, (7, 2)  # taps over pitch; over pitch and time
@@ -244,7 +244,7 @@ class DecoderWeights:
 
 
 @dataclass(frozen=True)
-class MouthWeights:
+class ConditionerWeights:
     """What stands between a pitch encoder and WaveNet decoders (umtn.model.pitch_encoder); it lies in the
     encoder's file.
 
@@ -258,7 +258,7 @@ class MouthWeights:
     latent: int
 
     @classmethod
-    def from_safetensors(cls, data: bytes, name: str = "the encoder's weights") -> MouthWeights:
+    def from_safetensors(cls, data: bytes, name: str = "the encoder's weights") -> ConditionerWeights:
         """UserError: damaged, without a mouth, or in itself contradictory."""
         arrays, about = _read(data, "mouth", "heard", name)
         try:

@@ -20,7 +20,7 @@ from umtn.errors import UserError
 if TYPE_CHECKING:
     from export.bundle.bundle import Bundle
 
-__all__ = ["CHOICES", "Choice", "Contest", "Probed", "calibrate", "divergence", "play", "too_slow"]
+__all__ = ["CHOICES", "Choice", "Autotune", "Probed", "calibrate", "divergence", "play", "too_slow"]
 
 
 # What int8 needs to know of a decoder's signals, and what it costs in nats.
@@ -168,7 +168,7 @@ class Choice:
         return f"{self.loop} {self.precision}: {self.us_per_sample:.1f} us a sample, RTF {self.rtf:.2f}{loss}"
 
 
-class Contest:
+class Autotune:
     """The bundle's self-test, heard by every loop that could play it."""
 
     def __init__(

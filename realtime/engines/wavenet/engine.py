@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from realtime.engines.engine import BufferedEngine, Cost, Part, StreamBuffers
-from realtime.engines.live.engine import heard_part
-from realtime.engines.wavenet.autotune import CHOICES, Choice, Contest, Probed, play, too_slow
+from realtime.engines.live.engine import conditioned_part
+from realtime.engines.wavenet.autotune import CHOICES, Autotune, Choice, Probed, play, too_slow
 from realtime.engines.wavenet.cuda.device import CudaDevice, Device
 from realtime.engines.wavenet.cuda.loop import CudaLoop
 from realtime.engines.wavenet.guided import Front, GuidedVoice, GuideWeights
@@ -63,7 +63,7 @@ class SampledEngine(BufferedEngine):
     def __init__(self, bundle: Bundle, seed: int | None = None) -> None:
         super().__init__(bundle.manifest, seed)
         self.weights = [domain_weights(bundle, domain.id) for domain in self.manifest.domains]
-        self._encoder = heard_part(bundle, self.buffers) or _by_onnx(bundle, self.buffers)
+        self._encoder = conditioned_part(bundle, self.buffers) or _by_onnx(bundle, self.buffers)
         self._fronts = [
             Front(GuideWeights.from_bundle(bundle, domain.id, net), net, self.buffers.latent)
             if net.guided
@@ -194,7 +194,7 @@ class WavenetCpuEngine(SampledEngine):
             raise UserError(f"unknown precision {precision!r}; known are {', '.join(CHOICES)}")
         super().__init__(bundle, seed)
         probe = bundle.probe()
-        contest = Contest(bundle, self.weights, self._probed(bundle, probe), cores)
+        contest = Autotune(bundle, self.weights, self._probed(bundle, probe), cores)
         self.choice, loops = contest.pick(precision)
         self.precision = "numba" if self.choice.loop == "numba" else self.choice.precision
         if refuse_slow and self.choice.rtf > 1.0:

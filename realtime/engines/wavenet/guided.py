@@ -19,7 +19,7 @@ from realtime.engines.engine import StreamBuffers, Together
 from realtime.engines.live import kernel
 from realtime.engines.live.engine import BoundPart, check_model
 from realtime.engines.live.kernel import NativePart
-from realtime.engines.live.weights import DecoderWeights, MouthWeights
+from realtime.engines.live.weights import ConditionerWeights, DecoderWeights
 from realtime.engines.state import Kept
 from realtime.engines.wavenet.sample_loop import LoopMemory, SampleLoop
 from realtime.engines.wavenet.weights import WavenetWeights
@@ -42,7 +42,7 @@ class GuideWeights:
     """What stands before the sample loop of one domain. emphasis, drive: see umtn.model.decoders.guided."""
 
     guide: DecoderWeights
-    mouth: MouthWeights
+    mouth: ConditionerWeights
     emphasis: float
     drive: float
 
@@ -67,7 +67,7 @@ class GuideWeights:
                 )
         names = {part: f"{bundle.path.name}/{file}" for part, file in at.items()}
         guide = DecoderWeights.from_safetensors(bundle.read(at["guide"]), names["guide"])
-        mouth = MouthWeights.from_safetensors(bundle.read(at["mouth"]), names["mouth"])
+        mouth = ConditionerWeights.from_safetensors(bundle.read(at["mouth"]), names["mouth"])
         check_model(guide.rate, guide.hop, guide.layout.channels, bundle.manifest, at["guide"])
         if mouth.layout != guide.layout or mouth.latent != net.latent:
             raise UserError(

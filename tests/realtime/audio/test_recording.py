@@ -22,7 +22,7 @@ from realtime.dsp.model_crossfade import Player
 from realtime.dsp.signal_path import SignalPath
 from realtime.engines import load_engine
 from realtime.recording import recorder, sound_writers
-from realtime.recording.recorder import Recorder, Tape
+from realtime.recording.recorder import Recorder, TakeRecorder
 from realtime.recording.sound_writers import FULL_SCALE, create, quantised
 from realtime.recording.take_files import default_name, free_path, read_journal
 from realtime.shared.memory import PARAMETER_INDEX
@@ -133,9 +133,9 @@ class Studio:
         self.heard: list[np.ndarray] = []
         self.said: list[np.ndarray] = []
 
-    def roll(self, name: str = "take.wav", **options: Any) -> Tape:
+    def roll(self, name: str = "take.wav", **options: Any) -> TakeRecorder:
         facts = {"bundle": "fake.umtn", "sha256": "", "engine": "onnx"}
-        tape = Tape(self.folder / name, RATE_HZ, self.player, facts, **options)
+        tape = TakeRecorder(self.folder / name, RATE_HZ, self.player, facts, **options)
         self.recorder.tape = tape
         self.until(lambda: tape.started or tape.done)
         return tape
@@ -162,7 +162,7 @@ class Studio:
     def set(self, name: str, value: float) -> None:
         self.cells[PARAMETER_INDEX[name]] = value
 
-    def stop(self, tape: Tape) -> None:
+    def stop(self, tape: TakeRecorder) -> None:
         tape.stop()
         assert tape.join(10) and tape.done
         self.recorder.tape = None
@@ -296,7 +296,7 @@ def test_a_snapshot_that_the_music_outran_is_taken_again(
 
 
 def test_a_take_that_never_began_leaves_nothing(studio: Studio) -> None:
-    tape = Tape(studio.folder / "take.wav", RATE_HZ, studio.player, {})
+    tape = TakeRecorder(studio.folder / "take.wav", RATE_HZ, studio.player, {})
     time.sleep(0.05)
     studio.stop(tape)
     assert [p.name for p in studio.folder.iterdir()] == ["fake.umtn"]
@@ -307,11 +307,11 @@ def test_a_take_that_never_began_leaves_nothing(studio: Studio) -> None:
 )
 def test_bad_names_get_a_sentence(studio: Studio, name: str, says: str) -> None:
     with pytest.raises(UserError, match=says):
-        Tape(studio.folder / name, RATE_HZ, studio.player, {})
+        TakeRecorder(studio.folder / name, RATE_HZ, studio.player, {})
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_may_not_be_written_gets_a_sentence(studio: Studio) -> None:
     (studio.folder / "shut").mkdir(mode=0o500)
     with pytest.raises(UserError, match="cannot record to"):
-        Tape(studio.folder / "shut" / "x.wav", RATE_HZ, studio.player, {})
+        TakeRecorder(studio.folder / "shut" / "x.wav", RATE_HZ, studio.player, {})

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from realtime.control.actions import Deck
+from realtime.control.actions import Actions
 from realtime.control.namespace import Namespace
 from realtime.shared.audio_config import AudioConfig
 from realtime.shared.memory import SharedState
@@ -54,12 +54,12 @@ def session() -> FakeSession:
 
 
 @pytest.fixture
-def deck(session: FakeSession, namespace: Namespace, tmp_path: Path) -> Deck:
-    return Deck(session, namespace, tmp_path)  # type: ignore[arg-type]
+def deck(session: FakeSession, namespace: Namespace, tmp_path: Path) -> Actions:
+    return Actions(session, namespace, tmp_path)  # type: ignore[arg-type]
 
 
 def test_the_bundles_to_choose_from(
-    deck: Deck, session: FakeSession, namespace: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    deck: Actions, session: FakeSession, namespace: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Shipped ones by name, then what lies beside the one that plays; each of them can be loaded as it stands."""
     shipped, own = tmp_path / "shipped", tmp_path / "own"
@@ -96,7 +96,7 @@ def error(namespace: Namespace, address: str, *arguments: object) -> str:
     return str(replies[0][1][0])
 
 
-def test_record_and_stop(deck: Deck, session: FakeSession, namespace: Namespace, tmp_path: Path) -> None:
+def test_record_and_stop(deck: Actions, session: FakeSession, namespace: Namespace, tmp_path: Path) -> None:
     namespace.answer("/umtn/record", [1])
     path = asked(session)
     assert path.startswith(str(tmp_path / "umtn-20")) and path.endswith(".wav")
@@ -114,7 +114,7 @@ def test_record_and_stop(deck: Deck, session: FakeSession, namespace: Namespace,
     ("name", "file"), [("take", "take.wav"), ("a.flac", "a.flac"), ("v1.2", "v1.2.wav"), ("B.WAV", "B.WAV")]
 )
 def test_names(
-    deck: Deck, session: FakeSession, namespace: Namespace, tmp_path: Path, name: str, file: str
+    deck: Actions, session: FakeSession, namespace: Namespace, tmp_path: Path, name: str, file: str
 ) -> None:
     namespace.answer("/umtn/record", [name])
     assert session.sent[-1] == Record(str(tmp_path / file))
@@ -130,19 +130,19 @@ def test_names(
     ],
 )
 def test_bad_names_are_a_sentence_and_nothing_is_sent(
-    deck: Deck, session: FakeSession, namespace: Namespace, name: str, says: str
+    deck: Actions, session: FakeSession, namespace: Namespace, name: str, says: str
 ) -> None:
     assert says in error(namespace, "/umtn/record", name)
     assert session.sent == []
 
 
-def test_without_audio_there_is_a_sentence(deck: Deck, session: FakeSession, namespace: Namespace) -> None:
+def test_without_audio_there_is_a_sentence(deck: Actions, session: FakeSession, namespace: Namespace) -> None:
     session.there = False
     assert "audio is not running" in error(namespace, "/umtn/record", 1)
 
 
 def test_a_restarted_audio_process_goes_on_recording(
-    deck: Deck, session: FakeSession, namespace: Namespace
+    deck: Actions, session: FakeSession, namespace: Namespace
 ) -> None:
     namespace.answer("/umtn/record", ["take"])
     path = asked(session)
@@ -158,7 +158,7 @@ def test_a_restarted_audio_process_goes_on_recording(
 
 def test_a_recording_from_the_start_is_not_begun_twice(session: FakeSession, namespace: Namespace) -> None:
     session.config = AudioConfig("old.umtn", record="take.wav")
-    Deck(session, namespace)  # type: ignore[arg-type]
+    Actions(session, namespace)  # type: ignore[arg-type]
     session.say(session.info)
     assert session.sent == [] and session.config.record is None
     session.say(session.info)
@@ -166,7 +166,7 @@ def test_a_recording_from_the_start_is_not_begun_twice(session: FakeSession, nam
 
 
 def test_load(
-    deck: Deck, session: FakeSession, namespace: Namespace, shared: SharedState, tmp_path: Path
+    deck: Actions, session: FakeSession, namespace: Namespace, shared: SharedState, tmp_path: Path
 ) -> None:
     file = write_fake_bundle(tmp_path / "new.umtn", ids=("winds", "strings"))
     heard: list[Any] = []

@@ -9,7 +9,7 @@ import pytest
 from realtime.control.namespace import Namespace
 from realtime.control.osc.inbox import Inbox, OscStats
 from realtime.control.osc.packet import decode, encode, encode_head
-from realtime.control.values import Contest, Who
+from realtime.control.values import Conflict, Who
 from realtime.shared.memory import SharedState
 from realtime.shared.parameters import STATUS, by_name
 
@@ -204,7 +204,7 @@ def test_a_head_is_what_a_message_begins_with() -> None:
 
 
 def test_two_who_fight_are_told_once_a_second() -> None:
-    contest, heard = Contest(), []
+    contest, heard = Conflict(), []
 
     def tell(who: Who, text: str) -> None:
         heard.append((who, text))
@@ -239,7 +239,7 @@ def test_all_ways_in_are_one(namespace: Namespace, shared: SharedState, address:
         shared.parameters[:] = defaults
         replies.clear()
         told.clear()
-        namespace.contest = Contest()
+        namespace.contest = Conflict()
         namespace.contest.note(address, -1.0, "another", lambda who, text: told.append((who, text)))
         if way is None:
             answer = namespace.receive(address, (number,), "me", lambda who, text: told.append((who, text)))

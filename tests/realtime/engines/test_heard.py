@@ -14,18 +14,18 @@ from export.bundle.bundle import Bundle, write_bundle  # noqa: E402
 from export.native_weights import encoder_weights  # noqa: E402
 from realtime.engines.engine import StreamBuffers  # noqa: E402
 from realtime.engines.live import kernel  # noqa: E402
-from realtime.engines.live.engine import HeardPart, heard_part  # noqa: E402
+from realtime.engines.live.engine import ConditionedPart, conditioned_part  # noqa: E402
 from realtime.engines.live.kernel import NativePart  # noqa: E402
-from realtime.engines.live.weights import MouthWeights  # noqa: E402
+from realtime.engines.live.weights import ConditionerWeights  # noqa: E402
 from realtime.engines.onnx import encoder_stepper  # noqa: E402
 from realtime.engines.wavenet.engine import WavenetCpuEngine  # noqa: E402
 from realtime.recording.restore import restore, save  # noqa: E402
 from realtime.recording.snapshot import Plan  # noqa: E402
 from tests.realtime.engines.live_kernels import ISAS  # noqa: E402
 from umtn.errors import UserError  # noqa: E402
-from umtn.model.config import HeardEncoderConfig, PitchEncoderConfig  # noqa: E402
+from umtn.model.config import ConditionedEncoderConfig, PitchEncoderConfig  # noqa: E402
 from umtn.model.pitch_encoder import (  # noqa: E402
-    HeardEncoder,
+    ConditionedEncoder,
     PitchLatent,
 )
 from umtn.model.presets import preset  # noqa: E402
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.skipif(not ISAS, reason="no compiled kernel and no comp
 
 TINY = dataclasses.replace(preset("tiny-wavenet-plain"), hop=64)
 # nothing a multiple of anything, and no free channel
-ODD = HeardEncoderConfig(
+ODD = ConditionedEncoderConfig(
     ear=PitchEncoderConfig(layout=PitchLatent(41, 37, 0, 3), channels=7, dilations=(1,), longest=512),
     channels=43,
     dilations=(3, 1, 5),
@@ -56,8 +56,8 @@ def test_the_mouth_tells_what_pytorch_tells(size: str, isa: str, frames: int) ->
     torch.manual_seed(0)
     config, hops = CONFIGS[size], 60
     encoder = Translator(config).eval().requires_grad_(False).encoder
-    assert isinstance(encoder, HeardEncoder)
-    part = NativePart(MouthWeights.from_safetensors(encoder_weights(encoder, config)), isa)
+    assert isinstance(encoder, ConditionedEncoder)
+    part = NativePart(ConditionerWeights.from_safetensors(encoder_weights(encoder, config)), isa)
     assert config.ear is not None
     heard = 4 * torch.randn(1, config.ear.layout.channels, hops)
     wanted, _ = encoder.say(heard, encoder.mouth.init_state(1))
@@ -84,7 +84,7 @@ def _hear(bundle: Bundle, part: object, buffers: StreamBuffers, first: int, bloc
 
 def test_it_hears_what_onnx_runtime_hears_and_a_reset_forgets(wavenet_bundle: Bundle) -> None:
     ours, theirs = StreamBuffers(wavenet_bundle.manifest), StreamBuffers(wavenet_bundle.manifest)
-    part, reference = HeardPart(wavenet_bundle, ours), encoder_stepper(wavenet_bundle, theirs)
+    part, reference = ConditionedPart(wavenet_bundle, ours), encoder_stepper(wavenet_bundle, theirs)
     first, wanted = (_hear(wavenet_bundle, *it, 0, 100) for it in ((part, ours), (reference, theirs)))
     assert np.abs(first - wanted).max() < 1e-5 * max(1.0, np.abs(wanted).max())
     assert not np.array_equal(_hear(wavenet_bundle, part, ours, 0, 100), first)
@@ -94,7 +94,7 @@ def test_it_hears_what_onnx_runtime_hears_and_a_reset_forgets(wavenet_bundle: Bu
 
 def test_a_snapshot_holds_all_of_it(wavenet_bundle: Bundle, tmp_path: Path) -> None:
     both = [StreamBuffers(wavenet_bundle.manifest) for _ in range(2)]
-    part, other = (HeardPart(wavenet_bundle, buffers) for buffers in both)
+    part, other = (ConditionedPart(wavenet_bundle, buffers) for buffers in both)
     _hear(wavenet_bundle, part, both[0], 0, 50)
     plan = Plan(part)
     plan.capture()
@@ -118,12 +118,12 @@ def test_without_weights_or_kernel_onnx_runtime_hears(
     wavenet_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kernel.library()
-    assert isinstance(WavenetCpuEngine(wavenet_bundle)._encoder, HeardPart)
+    assert isinstance(WavenetCpuEngine(wavenet_bundle)._encoder, ConditionedPart)
     older = _changed(wavenet_bundle, tmp_path / "older.umtn", None)
-    assert not isinstance(WavenetCpuEngine(older)._encoder, HeardPart)
+    assert not isinstance(WavenetCpuEngine(older)._encoder, ConditionedPart)
     monkeypatch.setattr(kernel, "ready", lambda: None)
-    assert heard_part(wavenet_bundle, StreamBuffers(wavenet_bundle.manifest)) is None
-    assert not isinstance(WavenetCpuEngine(wavenet_bundle)._encoder, HeardPart)
+    assert conditioned_part(wavenet_bundle, StreamBuffers(wavenet_bundle.manifest)) is None
+    assert not isinstance(WavenetCpuEngine(wavenet_bundle)._encoder, ConditionedPart)
 
 
 def test_damaged_weights_are_refused(wavenet_bundle: Bundle, tmp_path: Path) -> None:
@@ -139,4 +139,4 @@ def test_damaged_weights_are_refused(wavenet_bundle: Bundle, tmp_path: Path) -> 
     ):
         assert damaged != data, sentence
         with pytest.raises(UserError, match=sentence):
-            HeardPart(_changed(wavenet_bundle, tmp_path / f"{i}.umtn", damaged), buffers)
+            ConditionedPart(_changed(wavenet_bundle, tmp_path / f"{i}.umtn", damaged), buffers)

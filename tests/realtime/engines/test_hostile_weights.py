@@ -17,7 +17,7 @@ safetensors_numpy = pytest.importorskip("safetensors.numpy")
 from export.bundle.bundle import PROBE, Bundle, BundleError, write_bundle  # noqa: E402
 from export.bundle.safetensors import read_safetensors  # noqa: E402
 from realtime.engines import select  # noqa: E402
-from realtime.engines.live.weights import DecoderWeights, EncoderWeights, MouthWeights  # noqa: E402
+from realtime.engines.live.weights import ConditionerWeights, DecoderWeights, EncoderWeights  # noqa: E402
 from realtime.engines.select import check_probe  # noqa: E402
 from realtime.engines.wavenet.autotune import Probed  # noqa: E402
 from realtime.engines.wavenet.cuda.loop import fragments  # noqa: E402
@@ -31,7 +31,7 @@ Load = Callable[[bytes], object]
 FILES: dict[str, tuple[str, str, Load]] = {
     "wavenet": ("strings", "decoder", WavenetWeights.from_safetensors),
     "guide": ("strings.guide", "decoder", DecoderWeights.from_safetensors),
-    "mouth": ("strings.mouth", "mouth", MouthWeights.from_safetensors),
+    "mouth": ("strings.mouth", "mouth", ConditionerWeights.from_safetensors),
     "encoder": ("encoder", "encoder", EncoderWeights.from_safetensors),
     "emphasis": ("strings", "guide", lambda data: _emphasis(data, "the weights")),
 }

@@ -22,7 +22,7 @@ from realtime.dsp.controls import default_cells, put
 from realtime.dsp.model_crossfade import Player
 from realtime.dsp.signal_path import SignalPath
 from realtime.engines import load_engine
-from realtime.recording.recorder import Recorder, Tape
+from realtime.recording.recorder import Recorder, TakeRecorder
 from realtime.replay import _sha256, replay
 from tests.realtime.engines.kernels import wavenet_kernel
 from umtn.errors import UserError
@@ -52,7 +52,7 @@ def _record(bundle: Path, folder: Path, precision: str, cores: int = 1) -> Path:
     for _ in range(300):
         play()
     facts: dict[str, Any] = {"bundle": str(bundle), "sha256": _sha256(bundle), **same_again(engine)}
-    recorder.tape = tape = Tape(folder / "take.wav", 48000, player, facts)
+    recorder.tape = tape = TakeRecorder(folder / "take.wav", 48000, player, facts)
     kept = 0
     while kept < 300:
         play()

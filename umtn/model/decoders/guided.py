@@ -19,7 +19,7 @@ from umtn.model.config import PitchLatent
 from umtn.model.decoders.base import Answer, Losses, NativeWeights, SampledDecoder
 from umtn.model.decoders.harmonic import LiveDecoder
 from umtn.model.decoders.wavenet import WaveNetDecoder
-from umtn.model.pitch_encoder import mouth, mouth_weights, opened
+from umtn.model.pitch_encoder import conditioner, conditioner_weights, opened
 
 __all__ = ["GuidedDecoder"]
 
@@ -44,7 +44,7 @@ class GuidedDecoder(SampledDecoder):
         self.pitches = layout.pitches
         self.per_pitch = layout.per_pitch
         self.guide = guide.requires_grad_(False)
-        self.mouth = mouth(layout, channels, dilations, wavenet.latent_channels)
+        self.mouth = conditioner(layout, channels, dilations, wavenet.latent_channels)
         self.wavenet = wavenet
         self.emphasis = Emphasis(wavenet.hop, emphasis)
         self.drive = DRIVE
@@ -89,7 +89,7 @@ class GuidedDecoder(SampledDecoder):
         told = {"kind": "live", "emphasis": self.emphasis.amount, "drive": self.drive}
         return {
             "guide": self.guide.native_weights(rate, layout)[""],
-            "mouth": NativeWeights(*mouth_weights(self.mouth, layout), beside_ear=True),
+            "mouth": NativeWeights(*conditioner_weights(self.mouth, layout), beside_ear=True),
             "": own._replace(about={**own.about, "guide": told}),
         }
 
