@@ -5,23 +5,28 @@ Nothing is played and nothing is changed. The model is measured for a few second
 
 from __future__ import annotations
 
+import argparse
+import importlib.util
+import json
 import os
+from collections.abc import (
+    Mapping,
+    Sequence,
+)
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+
+from realtime.doctor.finding import Finding, ok, page, stop, warn, would_stop
+from realtime.options import SentenceParser, add_sound, exit_code, whole
+from realtime.shared.audio_config import find_bundle
+from umtn.errors import UserError
+
+__all__ = ["engines", "examine", "judge_engines", "main"]
+
 
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
-
-import argparse  # noqa: E402
-import json  # noqa: E402
-from collections.abc import Sequence  # noqa: E402
-from dataclasses import asdict  # noqa: E402
-from pathlib import Path  # noqa: E402
-
-from realtime.doctor.finding import Finding, page, stop, would_stop  # noqa: E402
-from realtime.options import SentenceParser, add_sound, exit_code, whole  # noqa: E402
-from realtime.shared.audio_config import find_bundle  # noqa: E402
-from umtn.errors import UserError  # noqa: E402
-
-__all__ = ["examine", "main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,7 +63,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def examine(options: argparse.Namespace, bundle: Path) -> list[Finding]:
     """Everything, in the order of the page."""
-    from realtime.doctor.engines import engines
+    pass
     from realtime.doctor.machine import machine, ports
     from realtime.doctor.sound import sound
 
@@ -89,3 +94,57 @@ def _model(options: argparse.Namespace, bundle: Path, found: object) -> list[Fin
     latency = judge_latency(found, block, slack, figures["own_ms"], figures["model_ms"])
     engine = cost.judge_engine(figures["hint"])
     return [*domains, *engine, cost.judge_blend(*times, len(domains)), stalls, latency]
+
+
+# What could compute a model here: the native kernels, ONNX Runtime, a GPU.
+
+
+COMPILE = "python -m umtn.native, a minute, once, after a C++ compiler (Debian: apt install g++)"
+ONNX = ("onnxruntime-gpu", "onnxruntime")
+
+
+def engines() -> Finding:
+    """On this machine."""
+    from realtime.engines.select import gpu_present
+    from umtn.native.build import KERNELS
+
+    absent = {kernel.name: "" if kernel.ready() else kernel.absence() for kernel in KERNELS}
+    return judge_engines(absent, onnx_version(), gpu_present())
+
+
+def onnx_version() -> str:
+    """ "onnxruntime-gpu 1.24.1"; "" where there is none."""
+    if importlib.util.find_spec("onnxruntime") is None:
+        return ""
+    for name in ONNX:
+        try:
+            return f"{name} {metadata.version(name)}"
+        except metadata.PackageNotFoundError:
+            continue
+    return "onnxruntime"
+
+
+def judge_engines(absent: Mapping[str, str], onnx: str, gpu: bool) -> Finding:
+    """absent: why each native kernel is not ready, "" where it is. onnx: what plays without them, "" where it is not
+    installed. gpu: whether a driver answers.
+    """
+    from umtn.missing import pip_install
+
+    faults = [why for why in absent.values() if why]
+    ready = [name for name, why in absent.items() if not why]
+    has = [f"native kernels: {', '.join(ready)}"] if ready else []
+    has += [onnx] if onnx else []
+    text = "; ".join([*has, *faults])
+    if not has:
+        return stop(
+            "engines",
+            f"{text}; ONNX Runtime is not installed either",
+            f"{COMPILE}; or {pip_install('onnx')}",
+        )
+    if faults:
+        return warn("engines", text, COMPILE)
+    if not onnx:
+        text += f"; ONNX Runtime is not installed (for --engine onnx: {pip_install('onnx')})"
+    if gpu and not onnx.startswith("onnxruntime-gpu"):
+        text += f"; there is a GPU (for its engines: {pip_install('gpu')})"
+    return ok("engines", text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from umtn.training.scheduled_sampling import corrupted
+from umtn.training.decoder_losses import corrupted
 
 
 def test_a_share_of_the_clips_keeps_the_true_past_and_a_share_begins_in_silence() -> None:

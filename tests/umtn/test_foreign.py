@@ -14,17 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from umtn.foreign import MARK, foreign_package_sentence
+from umtn.missing import MARK, foreign_package_sentence
 
 ROOT = Path(__file__).parents[2]
-ASK = "import sys; from umtn.foreign import foreign_package_sentence as f; print(f()); print(sorted(sys.modules))"
+ASK = "import sys; from umtn.missing import foreign_package_sentence as f; print(f()); print(sorted(sys.modules))"
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
     """An environment with the parts of our three packages that matter here."""
     site = tmp_path / "site-packages"
-    for name in ("umtn/__init__.py", "umtn/foreign.py", "export/__init__.py", "export/bundle/bundle.py",
+    for name in ("umtn/__init__.py", "umtn/errors.py", "umtn/missing.py", "export/__init__.py", "export/verify.py",
                  "realtime/__init__.py", "realtime/run.py"):  # fmt: skip
         (site / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, site / name)

@@ -22,7 +22,7 @@ from umtn.model.decoders.wavenet import WaveNetDecoder
 from umtn.model.presets import preset
 from umtn.model.translator import Translator
 from umtn.training.batches import BatchSource
-from umtn.training.scheduled_sampling import own_past
+from umtn.training.decoder_losses import own_past
 from umtn.training.train import train
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:.*:FutureWarning")

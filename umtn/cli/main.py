@@ -210,7 +210,7 @@ def _recorded(rest: list[str]) -> list[str]:
 def _foreign() -> str | None:
     """One sentence where another project's package has taken the place of one of ours; asked before the first of them
     is imported."""
-    from umtn.foreign import foreign_package_sentence
+    from umtn.missing import foreign_package_sentence
 
     return foreign_package_sentence() or None
 

@@ -199,9 +199,9 @@ class TrainingConfig:
     keeps these settings when resumed. `augment`: sources are detuned, coloured and made noisy. `pairs`: other
     instruments' renderings of the same bars are known. `quietest_db`: the lowest gain that a clip is given.
     `solo_share`: clips drawn for one voice alone. `blur`: the most noise on a WaveNet's past, in 256ths of its classes
-    (umtn.training.scheduled_sampling). `own_past`: the share of clips whose past is what a guided WaveNet draws by
+    (umtn.training.decoder_losses). `own_past`: the share of clips whose past is what a guided WaveNet draws by
     itself
-    (umtn.training.scheduled_sampling). `lower_rate`: of the model whose band `live` decoders keep; what lies above
+    (umtn.training.decoder_losses). `lower_rate`: of the model whose band `live` decoders keep; what lies above
     alone is
     learned (0: there is none; umtn.training.band_extension)."""
 

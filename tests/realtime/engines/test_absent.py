@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from export.bundle.bundle import Bundle
-from realtime.doctor.engines import judge_engines
+from realtime.doctor.report import judge_engines
 from realtime.engines import load_engine, select
 from realtime.engines.live import kernel
 from realtime.shared.audio_config import find_bundle
