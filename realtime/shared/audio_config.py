@@ -88,5 +88,7 @@ def bundle_named(name: str | Path) -> Path:
     if path.is_dir():
         raise UserError(f"'{name}' is a folder; a bundle (NAME.umtn, or a shipped one's name) is wanted")
     if not path.exists() and (len(path.parts) > 1 or path.suffix == ".umtn"):
-        raise UserError(f"no such file: '{name}'; a bundle (NAME.umtn, or a shipped one's name) is wanted")
+        raise UserError(
+            f"no such file: '{name}' does not exist; a bundle (NAME.umtn, or a shipped one's name) is wanted"
+        )
     return find_bundle(str(name))
