@@ -76,9 +76,18 @@ def test_the_checkpoint_loads_and_exports(old: Path, tmp_path: Path) -> None:
         now, then = (
             read_safetensors(b.read(f"weights/{name}.safetensors"), name)[0] for b in (again, before)
         )
-        assert now.keys() == then.keys()
+        # which shapes stand for the windows may change from one version to the next; what they add up to may not
+        now, then = ({k: a for k, a in w.items() if not k.startswith("analysis.")} for w in (now, then))
+        assert now.keys() == then.keys() and len(then) > 5
         for key, array in then.items():
             assert np.allclose(now[key], array, rtol=1e-5, atol=1e-7), f"{name}: {key}"
+    heard = []
+    for bundle in (before, again):
+        playing = load_engine(bundle, "live-cpu", seed=1, live=False)
+        noise = np.random.default_rng(3)
+        blocks = noise.standard_normal((40, playing.manifest.block)).astype(np.float32) * 0.1
+        heard.append(np.concatenate([playing.encode(block).copy() for block in blocks], axis=1))
+    assert np.abs(heard[0]).max() > 0.1 and np.abs(heard[1] - heard[0]).max() < 1e-4
 
 
 def test_the_preset_is_recalled(old: Path) -> None:

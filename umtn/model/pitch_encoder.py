@@ -173,7 +173,7 @@ def encoder_of(encoder: nn.Module) -> PitchEncoder | None:
 
 def conditioner_of(encoder: nn.Module) -> StreamingSequential | None:
     """What tells decoders of what its ear hears, if anything stands between."""
-    return getattr(encoder, "conditioner", None)
+    return getattr(encoder, "mouth", None)
 
 
 # A trained ear in front of a narrow latent: what WaveNet decoders listen to.
