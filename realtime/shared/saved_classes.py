@@ -46,7 +46,7 @@ _OLD_PLACES = {
     "realtime.engines.guided:GuidedVoice": "guided-decoder",
     "realtime.engines.live_cpu.engine:BoundPart": "native-part",
     "realtime.engines.live_cpu.engine:LiveCpuEngine": "live-engine",
-    "realtime.engines.live_cpu.heard:ConditionedPart": "two-part-encoder",
+    "realtime.engines.live_cpu.heard:HeardPart": "two-part-encoder",
     "realtime.engines.onnx:GraphStepper": "onnx-graph",
     "realtime.engines.onnx:OnnxEngine": "onnx-engine",
     "realtime.engines.onnx:_Buffer": "onnx-state",

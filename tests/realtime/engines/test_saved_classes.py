@@ -114,7 +114,7 @@ def test_each_engine_and_all_of_a_path_has_ids(
     assert found >= PATH | {"onnx-engine", "domain-map"} | HELD.get(name, {"wavenet-engine"})
 
 
-@pytest.mark.parametrize("module", ["torchscript", "wavenet.numba_loop", "wavenet.cuda_engine"])
+@pytest.mark.parametrize("module", ["torchscript", "wavenet.numba_loop", "wavenet.engine"])
 def test_every_old_place_leads_to_a_class(module: str) -> None:
     if module == "wavenet.numba_loop":
         pytest.importorskip("numba")
@@ -129,7 +129,7 @@ def test_every_old_place_leads_to_a_class(module: str) -> None:
     wanted = {
         "torchscript": "realtime.engines.torchscript:TorchScriptEngine",
         "wavenet.numba_loop": "realtime.engines.wavenet_cpu.numba_loop:NumbaLoop",
-        "wavenet.cuda_engine": "realtime.engines.wavenet_cuda.engine:WavenetCudaEngine",
+        "wavenet.engine": "realtime.engines.wavenet_cuda.engine:WavenetCudaEngine",
     }
     assert class_of(wanted[module]) is not None
 
