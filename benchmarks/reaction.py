@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.jack import RATE_HZ, Probe, await_ports, jack_server
-from benchmarks.stage import Clients
+from benchmarks.stage_clients import Clients
 from realtime.shared.audio_config import AudioConfig
 from umtn.errors import UserError
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.jack import RATE_HZ, jack_server, realtime_granted
-from benchmarks.stage import Clients, listening
+from benchmarks.stage_clients import Clients, listening
 from realtime.doctor.stalls import StallWatch, blame, without_stalls
 from realtime.shared.audio_config import AudioConfig
 

@@ -6,11 +6,14 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from umtn.cli import main as program
 from umtn.cli.main import COMMANDS, main
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class _Called:
@@ -132,3 +135,12 @@ print([m for m in ("torch", "numpy", "realtime", "export", "umtn.__main__") if m
 """
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.splitlines()[-1] == "[]"
+
+
+def test_bench_runs_beside_its_sources_wherever_it_is_called(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.append({str(ROOT)!r}); from umtn.cli.main import main; "
+         "sys.path.remove(sys.path[-1]); sys.exit(main(['bench', '--help']))"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0 and done.stdout.startswith("usage: umtn bench"), done.stderr
