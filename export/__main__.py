@@ -41,13 +41,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UserError, BundleError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except ModuleNotFoundError as error:
-        from umtn.missing import is_ours, sentence
-
-        if is_ours(error):
-            raise
-        print(f"error: {sentence(error.name or '', 'train')}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)
         return 130

@@ -25,6 +25,3 @@ def advice(name: str, known: Iterable[str]) -> str:
     every = list(known)
     near = difflib.get_close_matches(name, every, 1)
     return f"did you mean '{near[0]}'?" if near else f"known are {', '.join(every)}"
-
-
-# The one exception that a user ever sees: a sentence, never a traceback.
